@@ -1,0 +1,100 @@
+//! What can be wrong with what a peer sent.
+
+use core::fmt;
+
+/// A peer broke the protocol. The connection is closed with [`Error::close_code`]; nothing else is
+/// affected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// A frame announced a length outside `2..=max`.
+    FrameLength {
+        /// What the frame announced: message id and body, in bytes.
+        len: u32,
+        /// The largest that is taken.
+        max: usize,
+    },
+    /// The body of a message does not decode.
+    InvalidMessage {
+        /// The message's id.
+        id: u16,
+    },
+    /// The peer does not read what it is sent, and the bound of the outgoing buffer is reached.
+    OutboxFull {
+        /// The bound in bytes.
+        max: usize,
+    },
+    /// The peer closed the connection and said why.
+    PeerClosed {
+        /// The reason it gave.
+        code: crate::message::CloseCode,
+    },
+    /// The peer's proof of the provisioning key does not hold.
+    ProofInvalid,
+    /// The body of a message is followed by bytes that do not belong to it.
+    TrailingBytes {
+        /// The message's id.
+        id: u16,
+        /// How many bytes are left over.
+        extra: usize,
+    },
+    /// Nothing, or not the right thing, arrived in time.
+    TimedOut {
+        /// What was awaited.
+        awaited: &'static str,
+    },
+    /// A known message at a moment when it means nothing.
+    UnexpectedMessage {
+        /// The message's id.
+        id: u16,
+        /// What was awaited instead.
+        awaited: &'static str,
+    },
+    /// A message id that is neither known nor marked ignorable.
+    UnknownMessage {
+        /// The message's id.
+        id: u16,
+    },
+}
+
+impl Error {
+    /// The code to tell the peer before closing.
+    #[must_use]
+    pub const fn close_code(&self) -> crate::message::CloseCode {
+        use crate::message::CloseCode;
+        match self {
+            Self::FrameLength { .. } => CloseCode::FrameLength,
+            Self::InvalidMessage { .. } | Self::TrailingBytes { .. } => CloseCode::InvalidMessage,
+            Self::OutboxFull { .. } | Self::TimedOut { .. } => CloseCode::TimedOut,
+            Self::PeerClosed { .. } => CloseCode::Normal,
+            Self::ProofInvalid => CloseCode::ProofInvalid,
+            Self::UnexpectedMessage { .. } => CloseCode::UnexpectedMessage,
+            Self::UnknownMessage { .. } => CloseCode::UnknownMessage,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FrameLength { len, max } => {
+                write!(f, "frame announces {len} bytes, allowed are 2 to {max}")
+            }
+            Self::InvalidMessage { id } => write!(f, "message {id:#06x} does not decode"),
+            Self::OutboxFull { max } => {
+                write!(f, "peer does not read: {max} bytes wait for it, which is the limit")
+            }
+            Self::PeerClosed { code } => write!(f, "peer closed the connection: {code}"),
+            Self::ProofInvalid => write!(f, "peer could not prove that it knows the key"),
+            Self::TrailingBytes { id, extra } => {
+                write!(f, "message {id:#06x} is followed by {extra} bytes that are not its own")
+            }
+            Self::TimedOut { awaited } => write!(f, "peer did not send {awaited} in time"),
+            Self::UnexpectedMessage { id, awaited } => {
+                write!(f, "message {id:#06x} came while waiting for {awaited}")
+            }
+            Self::UnknownMessage { id } => write!(f, "message {id:#06x} is not known"),
+        }
+    }
+}
+
+impl core::error::Error for Error {}

@@ -1,0 +1,129 @@
+//! Keeps a control channel alive and notices when it is not.
+//!
+//! Pure: the caller supplies the time and sends a ping whenever [`Keepalive::handle_timeout`] says so.
+//! Any byte from the peer counts as a sign of life, not only pongs.
+
+use core::time::Duration;
+
+use crate::limits::{PING_INTERVAL, PINGS_DEAD, PINGS_SUSPECT};
+use crate::time::Instant;
+
+/// Heartbeat of one control channel.
+#[derive(Debug)]
+pub struct Keepalive {
+    /// When the next ping goes out.
+    ping_at: Instant,
+    /// Pings sent since the peer was last heard of.
+    unanswered: u32,
+    /// State of the jitter, see [`jitter`].
+    seed: u64,
+}
+
+/// What a time-out means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beat {
+    /// Not due yet.
+    Wait,
+    /// Send a ping.
+    Ping,
+    /// The peer is dead: close.
+    Dead,
+}
+
+impl Keepalive {
+    /// Starts with a peer that was just heard of. `seed` spreads the pings of a fleet.
+    #[must_use]
+    pub fn new(now: Instant, seed: u64) -> Self {
+        let mut keepalive = Self { ping_at: now, unanswered: 0, seed };
+        keepalive.ping_at = now + keepalive.interval();
+        keepalive
+    }
+
+    /// The peer was heard of.
+    pub const fn heard(&mut self) {
+        self.unanswered = 0;
+    }
+
+    /// What is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) -> Beat {
+        if now < self.ping_at {
+            return Beat::Wait;
+        }
+        if self.unanswered >= PINGS_DEAD {
+            return Beat::Dead;
+        }
+        self.unanswered += 1;
+        self.ping_at = now + self.interval();
+        Beat::Ping
+    }
+
+    /// Asks for a ping at once: after a resume, a carrier or an address change.
+    pub const fn probe(&mut self, now: Instant) {
+        self.ping_at = now;
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    #[must_use]
+    pub const fn poll_timeout(&self) -> Instant {
+        self.ping_at
+    }
+
+    /// Whether a ping went unanswered: new sessions should go elsewhere.
+    #[must_use]
+    pub const fn is_suspect(&self) -> bool {
+        self.unanswered > PINGS_SUSPECT
+    }
+
+    /// The mean interval give or take a fifth.
+    fn interval(&mut self) -> Duration {
+        let spread = PING_INTERVAL * 2 / 5;
+        PING_INTERVAL - spread / 2 + jitter(&mut self.seed, spread)
+    }
+}
+
+/// A delay in `0..=spread`, from a generator that need not be secure (`SplitMix64`).
+pub(crate) fn jitter(seed: &mut u64, spread: Duration) -> Duration {
+    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *seed;
+    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^= mixed >> 31;
+    let micros = u64::try_from(spread.as_micros()).unwrap_or(u64::MAX - 1);
+    Duration::from_micros(mixed % (micros + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_peer_is_suspect_after_two_intervals_and_dead_after_four() {
+        let mut keepalive = Keepalive::new(Instant::default(), 1);
+        let mut beats = alloc::vec::Vec::new();
+        while beats.last() != Some(&Beat::Dead) {
+            beats.push(keepalive.handle_timeout(keepalive.poll_timeout()));
+            assert_eq!(keepalive.is_suspect(), beats.len() > 1);
+        }
+        assert_eq!(beats, [Beat::Ping, Beat::Ping, Beat::Ping, Beat::Dead]);
+        let silent = keepalive.poll_timeout().since(Instant::default());
+        assert!((48..=72).contains(&silent.as_secs()), "{silent:?}");
+    }
+
+    #[test]
+    fn any_sign_of_life_starts_over() {
+        let mut keepalive = Keepalive::new(Instant::default(), 1);
+        for _ in 0..100 {
+            assert_eq!(keepalive.handle_timeout(keepalive.poll_timeout()), Beat::Ping);
+            keepalive.heard();
+            assert!(!keepalive.is_suspect());
+        }
+    }
+
+    #[test]
+    fn nothing_is_due_before_its_time() {
+        let mut keepalive = Keepalive::new(Instant::default(), 1);
+        assert_eq!(keepalive.handle_timeout(Instant::default()), Beat::Wait);
+        keepalive.probe(Instant::default());
+        assert_eq!(keepalive.handle_timeout(Instant::default()), Beat::Ping);
+    }
+}

@@ -1,0 +1,59 @@
+//! Every bound of the protocol, each with its reason.
+
+use core::time::Duration;
+
+/// Largest message body in bytes. The largest message is an enrolment reply with two P-256
+/// certificates (about 1.2 KB); 4 KiB leaves room for longer names and stays one page.
+pub const FRAME_BODY_MAX: usize = 4096;
+
+/// Bytes before the body: `u32` length and `u16` message id.
+pub const FRAME_HEADER_LEN: usize = 6;
+
+/// Longest host name in bytes (RFC 1035 section 2.3.4, without the root label).
+pub const HOST_MAX: usize = 253;
+
+/// Longest name an administrator gives to a connector, a group or an application, in bytes.
+pub const NAME_MAX: usize = 63;
+
+/// Longest human-readable detail in a [`crate::message::Close`], in bytes.
+pub const DETAIL_MAX: usize = 200;
+
+/// Largest certificate or certificate signing request in DER, in bytes.
+pub const DER_MAX: usize = 1536;
+
+/// Service edges a connector is told of. A group with more would spread itself over too many tunnels.
+pub const EDGES_MAX: usize = 4;
+
+/// Bytes a machine holds for the peer to take. A peer that does not read is closed, not buffered for.
+pub const OUTBOX_MAX: usize = 64 * 1024;
+
+/// How long a peer may take from the TLS handshake to being enrolled, welcomed or attached.
+pub const GREETING_MAX: Duration = Duration::from_secs(20);
+
+/// Mean time between two pings.
+pub const PING_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Pings without any answer after which a peer is *suspect*: new sessions go elsewhere.
+pub const PINGS_SUSPECT: u32 = 1;
+
+/// Pings without any answer after which a peer is dead.
+pub const PINGS_DEAD: u32 = 3;
+
+/// How long a grant may be valid from when it is made (DESIGN: 60 s).
+pub const GRANT_LIFE: Duration = Duration::from_secs(60);
+
+/// Clock difference between edge and connector that a grant's expiry tolerates.
+pub const GRANT_CLOCK_SKEW: Duration = Duration::from_secs(30);
+
+/// Largest grant in bytes, signature included: 253 bytes of host and about 130 of the rest.
+pub const GRANT_MAX: usize = 512;
+
+/// Sessions that one connector carries at once. Each holds two descriptors of the process's 1,024.
+pub const SESSIONS_MAX: usize = 400;
+
+/// Largest local message between two processes of the machine, in bytes.
+pub const LOCAL_MAX: usize = 4096;
+
+const _: () = assert!(GRANT_MAX + 64 < FRAME_BODY_MAX);
+const _: () = assert!(2 * DER_MAX + 4 * (HOST_MAX + 8) < FRAME_BODY_MAX + 1024);
+const _: () = assert!(PINGS_SUSPECT < PINGS_DEAD);

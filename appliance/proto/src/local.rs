@@ -1,0 +1,337 @@
+//! What the machine's own processes tell each other through PID 1.
+//!
+//! Each message is one packet on a `SOCK_SEQPACKET` socket pair, postcard-encoded, at most
+//! [`limits::LOCAL_MAX`] bytes. PID 1 is the hub: it owns the facts, repeats them to a service that
+//! was restarted, and passes what console and connector say to each other. Descriptors travel with
+//! the message whose description names them (`SCM_RIGHTS`).
+
+use core::net::{IpAddr, Ipv4Addr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits;
+use crate::message::{EnrolRefusal, Fingerprint};
+
+/// A bounded name or sentence.
+pub type Text<const N: usize> = heapless::String<N>;
+/// Resolvers or NTP servers.
+pub type Servers = heapless::Vec<IpAddr, 4>;
+/// `host` or `host:port` of a service edge as a person or a property gave it.
+pub type EdgeText = Text<{ limits::HOST_MAX + 6 }>;
+
+/// The address a DHCP server leased, or static settings, in one checked shape.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The machine's address.
+    pub address: Ipv4Addr,
+    /// Prefix length, 1 to 32.
+    pub prefix_len: u8,
+    /// Default gateway.
+    pub router: Option<Ipv4Addr>,
+    /// DNS servers, in the order given.
+    pub resolvers: Servers,
+    /// NTP servers (DHCP option 42).
+    pub ntp_servers: Servers,
+    /// Interface MTU (DHCP option 26), 576 to 9000.
+    pub mtu: Option<u16>,
+    /// For how long it holds, in seconds.
+    pub lease_s: u32,
+    /// The server that gave it.
+    pub server: Ipv4Addr,
+}
+
+/// PID 1 to `netd`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToNetd {
+    /// Work on this interface. Carries one descriptor: the packet socket with its filter locked.
+    Start {
+        /// The NIC's MAC address.
+        mac: [u8; 6],
+    },
+    /// The link came up (start over) or went down.
+    Carrier {
+        /// Whether it is up.
+        up: bool,
+    },
+}
+
+/// `netd` to PID 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromNetd {
+    /// A lease was obtained or renewed.
+    Lease(Lease),
+    /// The lease ended without a new one.
+    Lost,
+}
+
+/// PID 1 to `timed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToTimed {
+    /// Ask these servers; replaces the ones before. Empty: stop.
+    Servers(Servers),
+}
+
+/// `timed` to PID 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromTimed {
+    /// What a server says the time is.
+    Sample(Sample),
+    /// No server answered the last round.
+    Silent {
+        /// Servers asked.
+        asked: u8,
+    },
+}
+
+/// One agreed measurement of the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// The server it is from.
+    pub server: IpAddr,
+    /// What to add to `CLOCK_REALTIME`, in microseconds.
+    pub offset_us: i64,
+    /// How wrong that can be: half the round trip plus the server's root distance, in microseconds.
+    pub bound_us: u32,
+    /// `CLOCK_BOOTTIME` in microseconds when it was measured.
+    pub at_boot_us: u64,
+    /// NTP stratum of the server.
+    pub stratum: u8,
+}
+
+/// A fact of the boot, or of the machine's life. PID 1 owns them and the console shows them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fact {
+    /// PID 1 runs.
+    Booted {
+        /// Version of the image.
+        version: Text<32>,
+    },
+    /// A NIC was found.
+    Nic {
+        /// Its interface name.
+        interface: Text<16>,
+        /// Its MAC address.
+        mac: [u8; 6],
+    },
+    /// The machine has an address.
+    NetUp(Lease),
+    /// The clock is right.
+    ClockOk {
+        /// The server it was set by.
+        server: IpAddr,
+        /// By how much the clock was moved, in microseconds.
+        offset_us: i64,
+        /// How wrong it can be, in microseconds.
+        bound_us: u32,
+    },
+    /// PID 1 waits; `since_boot_us` is `CLOCK_BOOTTIME` when it began to.
+    Waiting {
+        /// For what.
+        what: Awaited,
+        /// Since when, microseconds of `CLOCK_BOOTTIME`.
+        since_boot_us: u64,
+    },
+    /// A service ended and is started again.
+    ServiceDied {
+        /// Which.
+        service: Text<16>,
+        /// How it ended, in words.
+        how: Text<64>,
+        /// After which delay it is started again, in milliseconds.
+        restart_in_ms: u32,
+    },
+    /// Something the operator should know and can act on, in one sentence.
+    Problem {
+        /// The sentence.
+        text: Text<160>,
+    },
+    /// The machine is going down.
+    ShuttingDown {
+        /// To be started again, or to be switched off.
+        restart: bool,
+    },
+}
+
+/// What PID 1 waits for before it can go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Awaited {
+    /// A NIC.
+    Nic,
+    /// The cable, or the hypervisor's "connected" tick.
+    Link,
+    /// A DHCP server's answer.
+    Lease,
+    /// An NTP server's answer.
+    Time,
+}
+
+/// PID 1 to the connector.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ToConnector {
+    /// First message. Carries one descriptor, the state partition, if there is one.
+    Start {
+        /// The edge from the image or a property; what the state record or the console says wins.
+        edge: Option<EdgeText>,
+        /// Hardware evidence.
+        fingerprint: Fingerprint,
+        /// Version of the image.
+        version: Text<32>,
+    },
+    /// The network as it is now. Sent before anything is dialled, and at every change.
+    Network {
+        /// The lease in force; `None` while there is none.
+        lease: Option<Lease>,
+    },
+    /// The operator typed something.
+    Operator(FromConsole),
+    /// Stop: tell the edge, end sessions, exit within the time PID 1 allows.
+    Stop,
+}
+
+/// The connector to PID 1, which passes it on to the console.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromConnector {
+    /// The whole status, whenever a part of it changed.
+    Status(ConnectorStatus),
+}
+
+/// What the connector is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectorStatus {
+    /// The step it is in.
+    pub phase: Phase,
+    /// When that began, microseconds of `CLOCK_BOOTTIME`.
+    pub since_boot_us: u64,
+    /// The edge in use.
+    pub edge: Option<EdgeText>,
+    /// Sessions carried now.
+    pub sessions: u32,
+    /// Sessions since the process started.
+    pub sessions_total: u64,
+    /// Bytes from applications to users since the process started.
+    pub bytes_up: u64,
+    /// Bytes from users to applications since the process started.
+    pub bytes_down: u64,
+}
+
+/// The steps of the connector.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Not enrolled, and nobody has said where the edge is.
+    NeedEdge,
+    /// Not enrolled: the provisioning key is needed.
+    NeedKey {
+        /// Why the last key did not do; `None` if none was tried.
+        refused: Option<KeyRefused>,
+    },
+    /// Enrolling with the key that was typed.
+    Enrolling,
+    /// Trying to reach the edge, enrolled or not.
+    Connecting {
+        /// Attempts since the last success.
+        attempt: u32,
+        /// Why the last one failed; empty on the first.
+        last_error: Text<160>,
+        /// When the next one starts, microseconds of `CLOCK_BOOTTIME`.
+        next_boot_us: u64,
+        /// The step is enrolment: the key was typed and is kept until the edge answers.
+        enrolling: bool,
+    },
+    /// The control channel is up.
+    Connected {
+        /// The connector's name at the edge.
+        name: Text<{ limits::NAME_MAX }>,
+        /// Its group.
+        group: Text<{ limits::NAME_MAX }>,
+    },
+    /// The state record cannot be used; the sentence says what to do.
+    Stuck {
+        /// The sentence.
+        text: Text<160>,
+    },
+}
+
+/// Why a key did not do. The key is forgotten and the console asks again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeyRefused {
+    /// The edge said so.
+    ByEdge(EnrolRefusal),
+    /// The edge could not prove that it knows the key: somebody is in between, or it is another edge.
+    EdgeNotProven,
+    /// What the edge sent was not the protocol.
+    Protocol,
+}
+
+/// PID 1 to the console.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToConsole {
+    /// First message. Carries the terminals' descriptors: those of `terminals`, in order.
+    Start {
+        /// Names of the terminals, `tty1` and `ttyS0`.
+        terminals: heapless::Vec<Text<16>, 4>,
+    },
+    /// A fact, and when it became true in microseconds of `CLOCK_BOOTTIME`.
+    Fact {
+        /// The fact.
+        fact: Fact,
+        /// Since when.
+        at_boot_us: u64,
+    },
+    /// The connector's status.
+    Connector(ConnectorStatus),
+    /// The connector is not running.
+    ConnectorGone,
+}
+
+/// The console to PID 1, which passes it on to the connector.
+#[derive(Clone, Serialize, Deserialize)]
+pub enum FromConsole {
+    /// A whole provisioning key whose groups all check: its 112 data bits.
+    Key([u8; crate::key::SEED_LEN]),
+    /// The edge to use.
+    Edge(EdgeText),
+}
+
+impl core::fmt::Debug for FromConsole {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Key(_) => f.write_str("Key(..)"),
+            Self::Edge(edge) => f.debug_tuple("Edge").field(edge).finish(),
+        }
+    }
+}
+
+
+/// Encodes a local message into `buffer`.
+///
+/// # Errors
+/// Only if the message is larger than [`limits::LOCAL_MAX`], which the bounds of its parts rule out.
+pub fn encode<'a, M: Serialize>(
+    message: &M,
+    buffer: &'a mut [u8; limits::LOCAL_MAX],
+) -> Result<&'a [u8], LocalError> {
+    postcard::to_slice(message, buffer).map(|bytes| &*bytes).map_err(|_| LocalError)
+}
+
+/// Decodes one packet.
+///
+/// # Errors
+/// If it is not exactly one message of the type.
+pub fn decode<'a, M: Deserialize<'a>>(packet: &'a [u8]) -> Result<M, LocalError> {
+    match postcard::take_from_bytes(packet) {
+        Ok((message, [])) => Ok(message),
+        Ok(_) | Err(_) => Err(LocalError),
+    }
+}
+
+/// A local packet is not a message: the two processes are not of one build, or one of them is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalError;
+
+impl core::fmt::Display for LocalError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("local packet is not a message of its channel")
+    }
+}
+
+impl core::error::Error for LocalError {}

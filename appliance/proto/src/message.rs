@@ -1,0 +1,359 @@
+//! Messages: what a frame's body means. Encoding is postcard 1.x over the structs below.
+//!
+//! A struct here is frozen once released: an added field would break every older peer, so a change
+//! is a new message with a new id. `tests/golden.rs` holds the bytes of each.
+
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::frame::Frame;
+use crate::time::UnixSeconds;
+
+/// ALPN of enrolment: no client certificate, the key proves both sides.
+pub const ALPN_ENROL: &[u8] = b"outgate-enrol/1";
+/// ALPN of the control channel: mutual TLS.
+pub const ALPN_CONTROL: &[u8] = b"outgate-control/1";
+/// ALPN of a data channel: mutual TLS.
+pub const ALPN_DATA: &[u8] = b"outgate-data/1";
+
+/// TLS exporter label of enrolment (RFC 8446 section 7.5); empty context, 32 bytes.
+pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-outgate-enrol-v1";
+
+/// One message of the protocol.
+pub trait Message<'a>: Serialize + Deserialize<'a> {
+    /// Its id on the wire.
+    const ID: u16;
+
+    /// Reads the message out of a frame that carries its id.
+    ///
+    /// # Errors
+    /// [`Error::InvalidMessage`] or [`Error::TrailingBytes`].
+    fn decode(frame: Frame<'a>) -> Result<Self, Error> {
+        debug_assert_eq!(frame.id, Self::ID, "the caller matches on the id first");
+        let (message, rest) = postcard::take_from_bytes(frame.body)
+            .map_err(|_| Error::InvalidMessage { id: frame.id })?;
+        match rest.len() {
+            0 => Ok(message),
+            extra => Err(Error::TrailingBytes { id: frame.id, extra }),
+        }
+    }
+}
+
+macro_rules! messages {
+    ($($name:ident $(<$life:lifetime>)? = $id:literal),* $(,)?) => {
+        $(impl<'a> Message<'a> for $name $(<$life>)? { const ID: u16 = $id; })*
+
+        /// Decodes a frame's body as whatever its id says and drops it; `None` for an unknown id.
+        /// This is the body of the fuzz target `message`.
+        #[must_use]
+        pub fn probe(frame: Frame<'_>) -> Option<Result<(), Error>> {
+            match frame.id {
+                $($id => Some($name::decode(frame).map(drop)),)*
+                _ => None,
+            }
+        }
+
+        /// Every known id with its name, in the order of the ids.
+        pub const KNOWN: &[(u16, &str)] = &[$(($id, stringify!($name))),*];
+    };
+}
+
+messages! {
+    Close<'a> = 0x0001,
+    EnrolHello = 0x0100,
+    EnrolProof<'a> = 0x0101,
+    EnrolRequest<'a> = 0x0102,
+    EnrolAccepted<'a> = 0x0103,
+    EnrolRefused = 0x0104,
+    Hello<'a> = 0x0200,
+    Welcome<'a> = 0x0201,
+    Ping = 0x0202,
+    Pong = 0x0203,
+    OpenSession<'a> = 0x0204,
+    SessionRefused<'a> = 0x0205,
+    Attach = 0x0300,
+    Attached = 0x0301,
+}
+
+/// Either side, any connection: the sender closes, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Close<'a> {
+    /// The kind of reason.
+    pub code: CloseCode,
+    /// For a person; at most [`crate::limits::DETAIL_MAX`] bytes. Never shown unescaped.
+    pub detail: &'a str,
+}
+
+/// Why a connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CloseCode {
+    /// Nothing is wrong.
+    Normal,
+    /// The sender stops or restarts; reconnecting is right.
+    GoingAway,
+    /// A frame's length is outside the limits.
+    FrameLength,
+    /// A message does not decode.
+    InvalidMessage,
+    /// A message came at the wrong moment.
+    UnexpectedMessage,
+    /// A message id is neither known nor ignorable.
+    UnknownMessage,
+    /// The other side was silent or did not read for too long.
+    TimedOut,
+    /// The proof of the provisioning key does not hold.
+    ProofInvalid,
+    /// The certificate's holder is not, or no longer, allowed.
+    NotAuthorised,
+    /// Another connection of the same connector took this one's place.
+    Replaced,
+    /// A data channel named a session that nobody waits for.
+    UnknownSession,
+    /// A fault of the sender's own.
+    InternalError,
+}
+
+impl fmt::Display for CloseCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Normal => "done",
+            Self::GoingAway => "stopping or restarting",
+            Self::FrameLength => "frame length outside the limits",
+            Self::InvalidMessage => "message does not decode",
+            Self::UnexpectedMessage => "message at the wrong moment",
+            Self::UnknownMessage => "unknown message",
+            Self::TimedOut => "no answer in time",
+            Self::ProofInvalid => "proof of the provisioning key does not hold",
+            Self::NotAuthorised => "not authorised",
+            Self::Replaced => "replaced by a newer connection of the same connector",
+            Self::UnknownSession => "unknown session",
+            Self::InternalError => "internal error",
+        })
+    }
+}
+
+/// Connector to edge, first message of an enrolment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrolHello {
+    /// Lookup id derived from the key; tells nothing about the key itself.
+    pub key_id: [u8; 16],
+}
+
+/// Edge to connector: proves that the edge holds the key's proof secret, over this very TLS session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrolProof<'a> {
+    /// The edge's CA certificate, DER. Pinned by the connector once the proof holds.
+    pub ca: &'a [u8],
+    /// The edge's time.
+    pub time: UnixSeconds,
+    /// HMAC-SHA256, see [`crate::derive::EdgeProofKey::proof`].
+    pub mac: [u8; 32],
+}
+
+/// Connector to edge, only after the edge's proof held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrolRequest<'a> {
+    /// PKCS#10 certificate signing request, DER.
+    pub csr: &'a [u8],
+    /// The machine's hardware evidence.
+    pub fingerprint: Fingerprint,
+    /// First half of the Ed25519 signature over `"outgate enrol v1" | exporter | SHA-256(csr)`.
+    pub signature_r: [u8; 32],
+    /// Second half of it.
+    pub signature_s: [u8; 32],
+}
+
+/// Hardware evidence: reported and scored, never a key to anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// MAC address of the NIC in use.
+    pub mac: [u8; 6],
+    /// SMBIOS system UUID in the byte order of its text; zeros where there is none.
+    pub smbios_uuid: [u8; 16],
+}
+
+/// Edge to connector: enrolled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrolAccepted<'a> {
+    /// The connector's certificate, DER, issued by the CA of [`EnrolProof`].
+    pub certificate: &'a [u8],
+    /// The connector's id at the edge; grants name it.
+    pub connector_id: [u8; 16],
+    /// The connector's name.
+    pub name: &'a str,
+    /// Its connector group.
+    pub group: &'a str,
+    /// Ed25519 public key that signs grants. Not the edge's TLS key.
+    pub grant_key: [u8; 32],
+}
+
+/// Edge to connector: not enrolled, and no use of the key was spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrolRefused {
+    /// Why.
+    pub reason: EnrolRefusal,
+}
+
+/// Why an enrolment is refused. All but `KeyUnknown` come after the edge proved itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EnrolRefusal {
+    /// The edge has no such key. It cannot prove itself either, so this is hearsay.
+    KeyUnknown,
+    /// All uses are spent.
+    KeySpent {
+        /// The key's maximum.
+        max_uses: u32,
+    },
+    /// The key's time is over.
+    KeyExpired {
+        /// When it was over.
+        at: UnixSeconds,
+    },
+    /// An administrator revoked the key.
+    KeyRevoked,
+    /// The request's signature or CSR is not valid.
+    RequestInvalid,
+    /// The edge cannot decide now (its store fails); trying again later is right.
+    TryLater,
+}
+
+/// Connector to edge, first message of a control channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello<'a> {
+    /// The appliance's version, for the administrator's eyes.
+    pub version: &'a str,
+    /// The machine's hardware evidence now.
+    pub fingerprint: Fingerprint,
+}
+
+/// Edge to connector: the control channel is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome<'a> {
+    /// The connector's name at the edge now.
+    pub name: &'a str,
+    /// Its group.
+    pub group: &'a str,
+    /// Spread of the first reconnect delay, in milliseconds.
+    pub reconnect_spread_ms: u32,
+    /// Cap of all later reconnect delays, in milliseconds.
+    pub reconnect_cap_ms: u32,
+}
+
+/// Either side: are you there?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ping {
+    /// Comes back in the [`Pong`].
+    pub nonce: u64,
+}
+
+/// The answer to a [`Ping`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pong {
+    /// The ping's nonce.
+    pub nonce: u64,
+}
+
+/// Edge to connector: a user wants to reach an application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenSession<'a> {
+    /// A signed grant, see [`crate::grant`].
+    pub grant: &'a [u8],
+}
+
+/// Connector to edge: the session does not come about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRefused<'a> {
+    /// The session the grant named.
+    pub session: [u8; 16],
+    /// Why.
+    pub reason: SessionRefusal,
+    /// For a person; at most [`crate::limits::DETAIL_MAX`] bytes.
+    pub detail: &'a str,
+}
+
+/// Why a connector refuses a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SessionRefusal {
+    /// The grant's signature, connector or expiry is not right.
+    GrantInvalid,
+    /// The host resolves to an address that is never dialled.
+    AddressDenied,
+    /// The host does not resolve.
+    NameNotFound,
+    /// Nothing listens there.
+    ConnectionRefused,
+    /// No route, or the host did not answer in time.
+    Unreachable,
+    /// The connector carries as many sessions as it can.
+    TooManySessions,
+}
+
+impl fmt::Display for SessionRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::GrantInvalid => "the connector does not accept the grant",
+            Self::AddressDenied => "the application's address is one that is never dialled",
+            Self::NameNotFound => "the application's name does not resolve at the connector",
+            Self::ConnectionRefused => "the application refuses the connection",
+            Self::Unreachable => "the application does not answer",
+            Self::TooManySessions => "the connector carries as many sessions as it can",
+        })
+    }
+}
+
+/// Connector to edge, first and only message of its on a data channel. Raw bytes follow the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attach {
+    /// The session the grant named.
+    pub session: [u8; 16],
+}
+
+/// Edge to connector: from the next byte on, the data channel is the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {}
+
+/// Body of the fuzz target `message`: any id, any body; never panics.
+pub fn fuzz_message(data: &[u8]) {
+    let Some((id, body)) = data.split_first_chunk::<2>() else { return };
+    // Most ids of two random bytes are unknown: also try the body as every known message.
+    let _ = probe(Frame { id: u16::from_be_bytes(*id), body });
+    for (id, _) in KNOWN {
+        let _ = probe(Frame { id: *id, body });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+
+    #[test]
+    fn ids_are_unique_and_in_order() {
+        assert!(KNOWN.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    }
+
+    #[test]
+    fn a_byte_too_many_is_an_error_that_counts_it() {
+        let body = [7, 0];
+        assert_eq!(
+            Ping::decode(Frame { id: Ping::ID, body: &body }),
+            Err(Error::TrailingBytes { id: Ping::ID, extra: 1 })
+        );
+    }
+
+    #[test]
+    fn a_byte_too_few_is_an_error() {
+        let frame = Frame { id: Attach::ID, body: &[0; 15] };
+        assert_eq!(Attach::decode(frame), Err(Error::InvalidMessage { id: Attach::ID }));
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_of_any_message_panics(data: Vec<u8>) {
+            fuzz_message(&data);
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Any keys in any state: the body of the fuzz target `terminal`.
+
+use core::net::{IpAddr, Ipv4Addr};
+
+use connector_proto::local::{
+    Awaited, ConnectorStatus, Fact, FromConsole, KeyRefused, Lease, Phase, Servers, Text, ToConsole,
+};
+use connector_proto::message::EnrolRefusal;
+use connector_proto::time::UnixSeconds;
+use ovf::property::EdgeName;
+
+use super::model::{Action, Event, Model};
+use super::text::COLUMNS;
+use super::view::{Screen, live};
+
+/// Drives a console with two terminals by `data`: keys, facts, phases, the passing of time.
+///
+/// # Panics
+/// If a byte other than printable ASCII and the console's own controls reaches a screen, a line is
+/// wider than the screen, an edge that cannot be one is sent, or the console panics itself.
+pub fn fuzz_terminal(data: &[u8]) {
+    let mut script = Script { data };
+    let mut model = Model::default();
+    let mut screens = [Screen::default(), Screen::default()];
+    let names = ["tty1", "ttyS0\x1b"].into_iter().map(text).collect();
+    let mut now_us = 0;
+    model.update(
+        now_us,
+        Event::Message(ToConsole::Start { terminals: names }),
+    );
+    while let Some(command) = script.byte() {
+        let message;
+        let event = match command % 8 {
+            0..=2 => {
+                let length = usize::from(script.byte().unwrap_or(0) % 48);
+                Event::Typed {
+                    terminal: usize::from(command / 8 % 3),
+                    bytes: script.take(length),
+                }
+            }
+            3 => {
+                message = ToConsole::Fact {
+                    fact: script.fact(),
+                    at_boot_us: script.number(),
+                };
+                Event::Message(message)
+            }
+            4 | 5 => {
+                message = ToConsole::Connector(script.status());
+                Event::Message(message)
+            }
+            6 => Event::Message(ToConsole::ConnectorGone),
+            _ => {
+                now_us += u64::from(command) * 100_000;
+                Event::Tick
+            }
+        };
+        for action in model.update(now_us, event) {
+            perform(&action, &mut screens);
+        }
+        for (place, screen) in screens.iter_mut().enumerate() {
+            // One of them is read rarely, as an unattended serial port is.
+            if place == 0 || command > 200 {
+                check(&screen.poll_transmit(now_us, live(&model, place, now_us)));
+            }
+        }
+    }
+}
+
+fn perform(action: &Action, screens: &mut [Screen]) {
+    match action {
+        Action::Say { terminal, line } => {
+            for (place, screen) in screens.iter_mut().enumerate() {
+                if terminal.is_none_or(|only| only == place) {
+                    screen.say(line);
+                }
+            }
+        }
+        Action::Redraw { terminal } => {
+            if let Some(screen) = screens.get_mut(*terminal) {
+                screen.redraw();
+            }
+        }
+        Action::Send(FromConsole::Edge(edge)) => {
+            assert!(edge.parse::<EdgeName>().is_ok(), "{edge} cannot be an edge");
+        }
+        Action::Send(FromConsole::Key(_)) => {}
+    }
+}
+
+/// Checks what goes to a terminal.
+fn check(output: &str) {
+    let printed = output.replace("\x1b[K", "");
+    for line in printed.split(['\r', '\n']) {
+        assert!(line.len() <= COLUMNS, "{} columns: {line:?}", line.len());
+        assert!(
+            line.bytes().all(|byte| matches!(byte, b' '..=b'~')),
+            "unprintable: {line:?}"
+        );
+    }
+}
+
+/// What the fuzzer wrote, read as numbers, strings, facts and phases.
+struct Script<'a> {
+    data: &'a [u8],
+}
+
+impl<'a> Script<'a> {
+    fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.data.split_first()?;
+        self.data = rest;
+        Some(*first)
+    }
+
+    fn take(&mut self, length: usize) -> &'a [u8] {
+        let (taken, rest) = self.data.split_at(length.min(self.data.len()));
+        self.data = rest;
+        taken
+    }
+
+    /// Small, large and extreme numbers alike.
+    fn number(&mut self) -> u64 {
+        let bits = u64::from(self.byte().unwrap_or(0));
+        bits.rotate_right(u32::from(self.byte().unwrap_or(0)))
+    }
+
+    fn u32(&mut self) -> u32 {
+        let number = self.number();
+        u32::try_from(number).unwrap_or(u32::MAX)
+    }
+
+    fn string<const N: usize>(&mut self) -> Text<N> {
+        let length = usize::from(self.byte().unwrap_or(0));
+        text(&String::from_utf8_lossy(self.take(length)))
+    }
+
+    fn address(&mut self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.u32())
+    }
+
+    fn fact(&mut self) -> Fact {
+        match self.byte().unwrap_or(0) % 9 {
+            0 => Fact::Booted {
+                version: self.string(),
+            },
+            1 => Fact::Nic {
+                interface: self.string(),
+                mac: [self.byte().unwrap_or(0); 6],
+            },
+            2 => Fact::NetUp(Lease {
+                address: self.address(),
+                prefix_len: self.byte().unwrap_or(0),
+                router: self.byte().map(|byte| Ipv4Addr::from([byte; 4])),
+                resolvers: Servers::new(),
+                ntp_servers: Servers::new(),
+                mtu: None,
+                lease_s: self.u32(),
+                server: self.address(),
+            }),
+            3 => Fact::ClockOk {
+                server: IpAddr::V4(self.address()),
+                offset_us: self.number().cast_signed(),
+                bound_us: self.u32(),
+            },
+            4 => Fact::Waiting {
+                what: Awaited::Time,
+                since_boot_us: self.number(),
+            },
+            5 => Fact::Waiting {
+                what: Awaited::Lease,
+                since_boot_us: self.number(),
+            },
+            6 => Fact::ServiceDied {
+                service: self.string(),
+                how: self.string(),
+                restart_in_ms: self.u32(),
+            },
+            7 => Fact::Problem {
+                text: self.string(),
+            },
+            // Rarely, since nothing is asked after it.
+            _ if self.byte() == Some(255) => Fact::ShuttingDown { restart: true },
+            _ => Fact::Waiting {
+                what: Awaited::Link,
+                since_boot_us: self.number(),
+            },
+        }
+    }
+
+    fn status(&mut self) -> ConnectorStatus {
+        ConnectorStatus {
+            phase: self.phase(),
+            since_boot_us: self.number(),
+            edge: self
+                .byte()
+                .is_some_and(|byte| byte > 99)
+                .then(|| self.string::<259>()),
+            sessions: self.u32(),
+            sessions_total: self.number(),
+            bytes_up: self.number(),
+            bytes_down: self.number(),
+        }
+    }
+
+    fn phase(&mut self) -> Phase {
+        let refusals = [
+            KeyRefused::ByEdge(EnrolRefusal::KeyExpired {
+                at: UnixSeconds(self.number()),
+            }),
+            KeyRefused::ByEdge(EnrolRefusal::KeySpent {
+                max_uses: self.u32(),
+            }),
+            KeyRefused::EdgeNotProven,
+        ];
+        match self.byte().unwrap_or(0) % 8 {
+            0 | 1 => Phase::NeedEdge,
+            2 => Phase::NeedKey { refused: None },
+            3 => {
+                let choice = usize::from(self.byte().unwrap_or(0)) % refusals.len();
+                Phase::NeedKey {
+                    refused: Some(refusals[choice]),
+                }
+            }
+            4 => Phase::Enrolling,
+            5 => Phase::Connecting {
+                attempt: self.u32(),
+                last_error: self.string(),
+                next_boot_us: self.number(),
+                enrolling: self.byte().unwrap_or(0) < 128,
+            },
+            6 => Phase::Connected {
+                name: self.string(),
+                group: self.string(),
+            },
+            _ => Phase::Stuck {
+                text: self.string(),
+            },
+        }
+    }
+}
+
+/// As much of `foreign` as a text of `N` bytes holds.
+fn text<const N: usize>(foreign: &str) -> Text<N> {
+    let mut text = Text::new();
+    for character in foreign.chars() {
+        if text.push(character).is_err() {
+            break;
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn any_keys_in_any_state_leave_only_printable_lines(
+            data in proptest::collection::vec(any::<u8>(), 0..600),
+        ) {
+            fuzz_terminal(&data);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Each fact, phase and refusal in words, with what to do about it.
+//!
+//! Automated readers wait for the phrases `Network up:`, `Clock set by`, `Waiting for`,
+//! `Connecting to`, `Connected to`, `Disconnected from`, `Key refused:` and `Shutting down`; they stay.
+
+use core::net::Ipv4Addr;
+
+use connector_proto::local::{Awaited, ConnectorStatus, Fact, KeyRefused, Lease, Phase};
+use connector_proto::message::EnrolRefusal;
+
+use super::text::{bound, date, offset, printable};
+
+/// The sentence a fact leaves on the screen.
+#[must_use]
+pub fn fact(fact: &Fact) -> String {
+    match fact {
+        Fact::Booted { version } => format!("Outgate {}", printable(version)),
+        Fact::Nic { interface, mac } => format!("NIC {} {}", printable(interface), mac_text(*mac)),
+        Fact::NetUp(lease) => network_up(lease),
+        Fact::ClockOk {
+            server,
+            offset_us,
+            bound_us,
+        } => format!(
+            "Clock set by NTP server {server}: moved {}, within {}",
+            offset(*offset_us),
+            bound(*bound_us)
+        ),
+        Fact::Waiting { what, .. } => format!("Waiting for {}. {}", awaited(*what), hint(*what)),
+        Fact::ServiceDied {
+            service,
+            how,
+            restart_in_ms,
+        } => format!(
+            "Service {} ended: {}. It is started again in {}.{} s",
+            printable(service),
+            printable(how),
+            restart_in_ms / 1000,
+            restart_in_ms % 1000 / 100
+        ),
+        Fact::Problem { text } => printable(text),
+        Fact::ShuttingDown { restart } => shutting_down(*restart).to_owned(),
+    }
+}
+
+/// What is waited for, to follow "Waiting for".
+#[must_use]
+pub const fn awaited(what: Awaited) -> &'static str {
+    match what {
+        Awaited::Nic => "a NIC",
+        Awaited::Link => "the NIC's link",
+        Awaited::Lease => "a DHCP server's answer",
+        Awaited::Time => "an NTP server's answer",
+    }
+}
+
+/// The sentence of a machine that goes down.
+#[must_use]
+pub const fn shutting_down(restart: bool) -> &'static str {
+    if restart {
+        "Shutting down to start again"
+    } else {
+        "Shutting down to power off"
+    }
+}
+
+/// The sentence with which the connector enters a phase.
+///
+/// `before` is the phase it comes from; `None` when the connector has just started.
+#[must_use]
+pub fn phase(status: &ConnectorStatus, before: Option<&Phase>) -> String {
+    let edge = edge_name(status);
+    match &status.phase {
+        Phase::NeedEdge => {
+            "Not enrolled, and no service edge is known. Type its name, as the administrator gave it."
+                .to_owned()
+        }
+        Phase::NeedKey { refused: None } => format!(
+            "Not enrolled at {edge}. An administrator makes a key (edge key mint): type it here; \
+             case and dashes do not matter. Ctrl-E: another service edge."
+        ),
+        Phase::NeedKey { refused: Some(why) } => refused(*why, &edge),
+        Phase::Enrolling => format!("Enrolling at {edge} with the key that was typed"),
+        Phase::Connecting { last_error, enrolling, .. } => {
+            let lost = matches!(before, Some(Phase::Connected { .. }));
+            match (lost, last_error.is_empty(), *enrolling) {
+                (true, true, _) => format!("Disconnected from {edge}. Connecting again by itself."),
+                (true, false, _) => {
+                    let why = printable(last_error);
+                    format!("Disconnected from {edge}: {why}. Connecting again by itself.")
+                }
+                (false, _, false) => format!("Connecting to {edge}"),
+                (false, _, true) => format!(
+                    "Connecting to {edge} to enrol. The key is kept and this goes on by itself. \
+                     Ctrl-E: another service edge."
+                ),
+            }
+        }
+        Phase::Connected { name, group } => {
+            format!("Connected to {edge} as {} (group {})", printable(name), printable(group))
+        }
+        Phase::Stuck { text } => format!("The connector cannot go on: {}", printable(text)),
+    }
+}
+
+/// The sentence for a connection that could not be made.
+#[must_use]
+pub fn attempt_failed(status: &ConnectorStatus, attempt: u32, error: &str) -> String {
+    let edge = edge_name(status);
+    format!(
+        "Attempt {attempt} to connect to {edge} failed: {}",
+        printable(error)
+    )
+}
+
+/// The edge in use, printable, or words for it.
+#[must_use]
+pub fn edge_name(status: &ConnectorStatus) -> String {
+    status
+        .edge
+        .as_ref()
+        .map_or_else(|| "the service edge".to_owned(), |edge| printable(edge))
+}
+
+/// The sentence of a network that is up: equal for a lease that was only renewed.
+#[must_use]
+pub fn network_up(lease: &Lease) -> String {
+    let gateway = lease.router.map_or_else(
+        || "no gateway".to_owned(),
+        |router| format!("gateway {router}"),
+    );
+    let source = if lease.server == Ipv4Addr::UNSPECIFIED {
+        "set by hand".to_owned()
+    } else {
+        format!("DHCP from {}", lease.server)
+    };
+    let no_resolver = if lease.resolvers.is_empty() {
+        ", no DNS server"
+    } else {
+        ""
+    };
+    let Lease {
+        address,
+        prefix_len,
+        ..
+    } = lease;
+    format!("Network up: {address}/{prefix_len}, {gateway}, {source}{no_resolver}")
+}
+
+const fn hint(what: Awaited) -> &'static str {
+    match what {
+        Awaited::Nic => "Add a network adapter to the virtual machine.",
+        Awaited::Link => "Is the virtual NIC ticked \"connected\", or the cable plugged in?",
+        Awaited::Lease => "Is the virtual network connected to a network with DHCP?",
+        Awaited::Time => "Does the firewall let UDP port 123 out?",
+    }
+}
+
+fn refused(why: KeyRefused, edge: &str) -> String {
+    match why {
+        KeyRefused::ByEdge(EnrolRefusal::KeyUnknown) => {
+            format!("Key refused: {edge} has no such key. {NEW_KEY}")
+        }
+        KeyRefused::ByEdge(EnrolRefusal::KeySpent { max_uses: 1 }) => {
+            format!("Key refused: its only use was spent. {NEW_KEY}")
+        }
+        KeyRefused::ByEdge(EnrolRefusal::KeySpent { max_uses }) => {
+            format!("Key refused: all its {max_uses} uses were spent. {NEW_KEY}")
+        }
+        KeyRefused::ByEdge(EnrolRefusal::KeyExpired { at }) => {
+            format!("Key refused: it expired at {}. {NEW_KEY}", date(at.0))
+        }
+        KeyRefused::ByEdge(EnrolRefusal::KeyRevoked) => {
+            format!("Key refused: an administrator revoked it. {NEW_KEY}")
+        }
+        KeyRefused::ByEdge(EnrolRefusal::RequestInvalid) => format!(
+            "Key refused: {edge} found the enrolment request invalid. No use was spent. Type the key \
+             again; if that does not help, update the older of image and edge."
+        ),
+        KeyRefused::ByEdge(EnrolRefusal::TryLater) => format!(
+            "Key refused: {edge} cannot enrol at the moment. No use was spent. Type the key again in \
+             some minutes."
+        ),
+        KeyRefused::EdgeNotProven => format!(
+            "Key refused: {edge} could not prove that it knows the key. Either it is another edge, or \
+             something between intercepts TLS. Have TLS inspection bypassed for it, check its name \
+             (Ctrl-E types another), then type the key again."
+        ),
+        KeyRefused::Protocol => format!(
+            "Key refused: what {edge} sent is not the protocol of a service edge. Check its name and \
+             port (Ctrl-E types another), then type the key again."
+        ),
+    }
+}
+
+fn mac_text(mac: [u8; 6]) -> String {
+    let [a, b, c, d, e, f] = mac;
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+}
+
+const NEW_KEY: &str = "Ask the administrator for a new key (edge key mint), then type it here.";

@@ -1,0 +1,148 @@
+//! The one loop: waits for PID 1, the tunnel and the sessions, and lets the connector go on.
+
+use std::time::Duration;
+
+use connector_proto::local::{ConnectorStatus, FromConnector, ToConnector};
+use connector_proto::time::Instant;
+use rustix::event::PollFlags;
+
+use crate::clock;
+use crate::connector::{self, Connector};
+use crate::interest::{Interest, Watch};
+use crate::local_channel::{Incoming, LocalChannel};
+use crate::store::Store;
+
+/// Counters change with every byte; the console shows them once a second.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// The token of the local channel.
+const LOCAL: u64 = u64::MAX;
+
+/// Why the process ends.
+#[derive(Debug)]
+pub enum Exit {
+    /// PID 1 said so, or is gone.
+    Stopped,
+    /// The machine failed this process.
+    Failed(String),
+}
+
+/// Runs until PID 1 ends it.
+#[must_use]
+pub fn run(channel: &LocalChannel) -> Exit {
+    let mut connector = None;
+    let mut reporter = Reporter::default();
+    loop {
+        let now = clock::now();
+        loop {
+            match channel.recv() {
+                Ok(Incoming::Message(message, descriptors)) => {
+                    match handle(now, &mut connector, *message, descriptors) {
+                        Ok(Some(stuck)) => reporter.stuck = Some(stuck),
+                        Ok(None) => {}
+                        Err(exit) => return exit,
+                    }
+                }
+                Ok(Incoming::Empty) => break,
+                Ok(Incoming::Closed) => return Exit::Stopped,
+                Err(error) => return Exit::Failed(format!("local channel: {error}")),
+            }
+        }
+        let deadline = match reporter.report(now, connector.as_ref(), channel) {
+            Ok(deadline) => deadline,
+            Err(exit) => return exit,
+        };
+        let mut watch = Watch::default();
+        watch.add(LOCAL, channel, Interest::from_flags(PollFlags::IN));
+        watch.until(deadline);
+        if let Some(connector) = &connector {
+            connector.watch(&mut watch);
+        }
+        let ready = match watch.wait(now) {
+            Ok(ready) => ready,
+            Err(error) => return Exit::Failed(format!("poll: {error}")),
+        };
+        if let Some(connector) = &mut connector {
+            connector.turn(clock::now(), &ready);
+        }
+    }
+}
+
+/// Handles a message of PID 1. A state record that cannot be used yields the status that says so.
+fn handle(
+    now: Instant,
+    connector: &mut Option<Connector>,
+    message: ToConnector,
+    descriptors: Vec<std::os::fd::OwnedFd>,
+) -> Result<Option<ConnectorStatus>, Exit> {
+    match (message, connector.as_mut()) {
+        (ToConnector::Start { edge, fingerprint, version }, None) => {
+            let store = match Store::open(descriptors.into_iter().next()) {
+                Ok(store) => store,
+                Err(error) => {
+                    log::error!("{error}");
+                    return Ok(Some(connector::stuck(now, &error)));
+                }
+            };
+            let mut seed = [0; 8];
+            getrandom::fill(&mut seed).map_err(|error| Exit::Failed(error.to_string()))?;
+            let seed = u64::from_ne_bytes(seed);
+            let edge = edge.as_deref();
+            let started = Connector::new(now, store, edge, fingerprint, &version, seed)
+                .map_err(|error| Exit::Failed(format!("state record: {error}")))?;
+            *connector = Some(started);
+        }
+        (ToConnector::Network { lease }, Some(connector)) => connector.handle_network(now, lease),
+        (ToConnector::Operator(typed), Some(connector)) => connector.handle_operator(now, typed),
+        (ToConnector::Stop, Some(connector)) => {
+            connector.stop();
+            return Err(Exit::Stopped);
+        }
+        (ToConnector::Stop, None) => return Err(Exit::Stopped),
+        (ToConnector::Start { .. }, Some(_)) => log::warn!("a second start is ignored"),
+        (ToConnector::Network { .. } | ToConnector::Operator(_), None) => {}
+    }
+    Ok(None)
+}
+
+/// Tells PID 1 the status: a change of phase at once, counters once a second.
+#[derive(Debug, Default)]
+struct Reporter {
+    sent: Option<ConnectorStatus>,
+    sent_at: Instant,
+    stuck: Option<ConnectorStatus>,
+}
+
+impl Reporter {
+    /// Sends what is due; returns when the next report is.
+    fn report(
+        &mut self,
+        now: Instant,
+        connector: Option<&Connector>,
+        channel: &LocalChannel,
+    ) -> Result<Option<Instant>, Exit> {
+        let Some(status) = connector.map(Connector::status).or_else(|| self.stuck.clone()) else {
+            return Ok(None);
+        };
+        let due = match &self.sent {
+            None => true,
+            Some(sent) if *sent == status => return Ok(None),
+            Some(sent) => {
+                sent.phase != status.phase
+                    || sent.sessions != status.sessions
+                    || now >= self.sent_at + STATUS_INTERVAL
+            }
+        };
+        if !due {
+            return Ok(Some(self.sent_at + STATUS_INTERVAL));
+        }
+        match channel.send(&FromConnector::Status(status.clone())) {
+            Ok(true) => {
+                self.sent = Some(status);
+                self.sent_at = now;
+                Ok(None)
+            }
+            Ok(false) => Ok(Some(now + STATUS_INTERVAL)),
+            Err(error) => Err(Exit::Failed(format!("local channel: {error}"))),
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The connector and the console: what runs in the VM beside PID 1.
+//!
+//! The connector, from the outside in:
+//!
+//! 1. [`event_loop`]: the one loop; [`interest`] is what it waits for, [`local_channel`] its line to PID 1.
+//! 2. [`connector`]: decides what follows from what the operator, PID 1 and the edge said.
+//! 3. [`tunnel`] and [`session`]: one connection to the edge, one session; both go on in `turn`s that
+//!    never block. [`pump`] carries a session's bytes.
+//! 4. [`lookup`] (over [`dns`]), [`dial`], [`tls`]: names, TCP, TLS.
+//! 5. [`store`], [`identity`], [`edge_name`]: the state record, the key pair, the edge's name.
+//! 6. [`clock`], [`logger`].
+//!
+//! The console is [`console`], a process of its own without network access.
+
+pub mod event_loop;
+pub mod interest;
+pub mod local_channel;
+
+pub mod connector;
+
+pub mod pump;
+pub mod session;
+pub mod tunnel;
+
+pub mod dial;
+pub mod dns;
+pub mod lookup;
+pub mod tls;
+
+pub mod edge_name;
+pub mod identity;
+pub mod store;
+
+pub mod clock;
+pub mod logger;
+
+pub mod console;

@@ -1,0 +1,29 @@
+//! The connector process: unprivileged, started by PID 1 once network and clock are right.
+
+use std::process::ExitCode;
+
+use appliance::event_loop::{Exit, run};
+use appliance::local_channel::LocalChannel;
+use appliance::logger;
+
+fn main() -> ExitCode {
+    logger::start();
+    if let Err(error) = rustix::thread::set_no_new_privs(true) {
+        log::error!("no_new_privs cannot be set: {error}");
+        return ExitCode::FAILURE;
+    }
+    let channel = match LocalChannel::from_stdin() {
+        Ok(channel) => channel,
+        Err(error) => {
+            log::error!("standard input is not a local channel: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match run(&channel) {
+        Exit::Stopped => ExitCode::SUCCESS,
+        Exit::Failed(why) => {
+            log::error!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! One session, from the grant to its last byte.
+//!
+//! `look the application up -> check the address -> dial it -> dial the edge -> attach -> pump`.
+//! The user's connection is told that it stands only once the application's does, so a refusal
+//! reaches the user as what it is.
+
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use connector_proto::address::{self, Surroundings};
+use connector_proto::data::Attaching;
+use connector_proto::error::Error as ProtocolError;
+use connector_proto::message::SessionRefusal;
+use connector_proto::time::Instant;
+use rustls::ClientConfig;
+
+use crate::dial::{self, Dial};
+use crate::lookup::{self, Lookup, LookupError};
+use crate::pump::{Broken, Carried, Pump, Turn, UserSpace};
+use crate::tls::{TlsError, TlsStream};
+use crate::interest::Watch;
+
+/// What a session needs to know of the machine and the edge when it starts.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// DNS servers.
+    pub resolvers: Vec<IpAddr>,
+    /// The machine's own addresses.
+    pub own: Vec<IpAddr>,
+    /// Its gateways.
+    pub gateways: Vec<IpAddr>,
+    /// The edge, as the control channel reached it.
+    pub edge: SocketAddr,
+    /// The edge's name, for TLS.
+    pub edge_host: String,
+    /// TLS of data channels.
+    pub config: Arc<ClientConfig>,
+}
+
+/// What a grant allows.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The session.
+    pub session: [u8; 16],
+    /// The application's host.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+/// A session under way.
+#[derive(Debug)]
+pub struct Session {
+    target: Target,
+    context: Context,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    LookingUp(Lookup),
+    DiallingApplication(Dial),
+    DiallingEdge { application: TcpStream, dial: Dial },
+    Attaching { application: TcpStream, channel: TlsStream, attaching: Box<Attaching> },
+    Pumping(Box<dyn Pump>),
+}
+
+/// Where a session stands after a turn.
+#[derive(Debug)]
+pub enum Step {
+    /// It goes on.
+    Open(Session),
+    /// It never came about: tell the edge.
+    Refused {
+        /// Which session.
+        session: [u8; 16],
+        /// Why.
+        reason: SessionRefusal,
+        /// In words.
+        detail: String,
+    },
+    /// It came about and is over.
+    Ended {
+        /// What it carried.
+        carried: Carried,
+        /// What broke it, if anything did.
+        broken: Option<Broken>,
+    },
+}
+
+/// What keeps a session from coming about.
+type Refusal = (SessionRefusal, String);
+
+impl Session {
+    /// Starts a session that a grant allows.
+    #[must_use]
+    pub fn start(now: Instant, target: Target, context: Context) -> Step {
+        let session = target.session;
+        let step = match lookup::start(now, &target.host, &context.resolvers) {
+            lookup::Step::Pending(lookup) => Ok(State::LookingUp(lookup)),
+            lookup::Step::Found(addresses) => {
+                dial_application(now, &target, &context, &addresses)
+            }
+            lookup::Step::Failed(error) => Err(lookup_refusal(&target, &error)),
+        };
+        match step {
+            Ok(state) => Step::Open(Self { target, context, state }),
+            Err((reason, detail)) => Step::Refused { session, reason, detail },
+        }
+    }
+
+    /// Goes on as far as it can without waiting.
+    #[must_use]
+    pub fn turn(self, now: Instant) -> Step {
+        let Self { target, context, state } = self;
+        let session = target.session;
+        let next = match state {
+            State::Pumping(mut pump) => match pump.turn() {
+                Turn::Open => Ok(State::Pumping(pump)),
+                Turn::Finished => return Step::Ended { carried: pump.carried(), broken: None },
+                Turn::Broken(broken) => {
+                    return Step::Ended { carried: pump.carried(), broken: Some(broken) };
+                }
+            },
+            State::LookingUp(lookup) => match lookup.turn(now) {
+                lookup::Step::Pending(lookup) => Ok(State::LookingUp(lookup)),
+                lookup::Step::Found(addresses) => {
+                    dial_application(now, &target, &context, &addresses)
+                }
+                lookup::Step::Failed(error) => Err(lookup_refusal(&target, &error)),
+            },
+            State::DiallingApplication(dial) => match dial.turn(now) {
+                dial::Step::Pending(dial) => Ok(State::DiallingApplication(dial)),
+                dial::Step::Connected(application, _) => dial_edge(now, application, &context),
+                dial::Step::Failed(error) => Err(application_refusal(&error)),
+            },
+            State::DiallingEdge { application, dial } => match dial.turn(now) {
+                dial::Step::Pending(dial) => Ok(State::DiallingEdge { application, dial }),
+                dial::Step::Connected(socket, _) => {
+                    attach(now, application, socket, session, &context)
+                }
+                dial::Step::Failed(error) => Err(edge_refusal(&error)),
+            },
+            State::Attaching { application, channel, attaching } => {
+                go_on_attaching(now, application, channel, attaching)
+            }
+        };
+        match next {
+            Ok(state) => Step::Open(Self { target, context, state }),
+            Err((reason, detail)) => Step::Refused { session, reason, detail },
+        }
+    }
+
+    /// Adds what it waits for.
+    pub fn watch<'a>(&'a self, watch: &mut Watch<'a>, token: u64) {
+        match &self.state {
+            State::LookingUp(lookup) => lookup.watch(watch, token),
+            State::DiallingApplication(dial) | State::DiallingEdge { dial, .. } => {
+                dial.watch(watch, token);
+            }
+            State::Attaching { channel, .. } => watch.add(token, channel, channel.interest(true)),
+            State::Pumping(pump) => pump.watch(watch, token),
+        }
+        watch.until(self.deadline());
+    }
+
+    /// When [`Self::turn`] is due even if nothing happens.
+    #[must_use]
+    pub const fn deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::LookingUp(lookup) => Some(lookup.deadline()),
+            State::DiallingApplication(dial) | State::DiallingEdge { dial, .. } => {
+                Some(dial.deadline())
+            }
+            State::Attaching { attaching, .. } => Some(attaching.deadline()),
+            State::Pumping(_) => None,
+        }
+    }
+
+    /// What it has carried so far.
+    #[must_use]
+    pub fn carried(&self) -> Carried {
+        match &self.state {
+            State::Pumping(pump) => pump.carried(),
+            State::LookingUp(_)
+            | State::DiallingApplication(_)
+            | State::DiallingEdge { .. }
+            | State::Attaching { .. } => Carried::default(),
+        }
+    }
+}
+
+/// Dials those of the addresses that may be dialled; the checked address is the dialled one.
+fn dial_application(
+    now: Instant,
+    target: &Target,
+    context: &Context,
+    addresses: &[IpAddr],
+) -> Result<State, Refusal> {
+    let edges = [context.edge.ip()];
+    let surroundings =
+        Surroundings { own: &context.own, gateways: &context.gateways, edges: &edges };
+    let mut allowed = Vec::new();
+    let mut denied = None;
+    for address in addresses {
+        match address::check(*address, &surroundings) {
+            Ok(()) => allowed.push(*address),
+            Err(why) => denied = Some((*address, why)),
+        }
+    }
+    if let (true, Some((address, why))) = (allowed.is_empty(), denied) {
+        let detail = format!("{} is {address}, which is never dialled: {why}", target.host);
+        return Err((SessionRefusal::AddressDenied, detail));
+    }
+    match dial::start(now, &allowed, target.port) {
+        dial::Step::Pending(dial) => Ok(State::DiallingApplication(dial)),
+        dial::Step::Connected(application, _) => dial_edge(now, application, context),
+        dial::Step::Failed(error) => Err(application_refusal(&error)),
+    }
+}
+
+fn dial_edge(now: Instant, application: TcpStream, context: &Context) -> Result<State, Refusal> {
+    match dial::start(now, &[context.edge.ip()], context.edge.port()) {
+        dial::Step::Pending(dial) => Ok(State::DiallingEdge { application, dial }),
+        // A non-blocking connect never completes at once; taken as pending's turn otherwise.
+        dial::Step::Connected(..) => {
+            Err((SessionRefusal::Unreachable, "data channel: connected too early".into()))
+        }
+        dial::Step::Failed(error) => Err(edge_refusal(&error)),
+    }
+}
+
+fn attach(
+    now: Instant,
+    application: TcpStream,
+    socket: TcpStream,
+    session: [u8; 16],
+    context: &Context,
+) -> Result<State, Refusal> {
+    let channel = TlsStream::new(socket, context.config.clone(), &context.edge_host)
+        .map_err(|error| channel_refusal(&error))?;
+    let attaching = Attaching::new(now, session).map_err(|error| protocol_refusal(&error))?;
+    go_on_attaching(now, application, channel, Box::new(attaching))
+}
+
+fn go_on_attaching(
+    now: Instant,
+    application: TcpStream,
+    mut channel: TlsStream,
+    mut attaching: Box<Attaching>,
+) -> Result<State, Refusal> {
+    if now >= attaching.deadline() {
+        return Err(protocol_refusal(&ProtocolError::TimedOut { awaited: "Attached" }));
+    }
+    while let Some(bytes) = attaching.poll_transmit() {
+        // A few bytes into an empty buffer of 64 KiB.
+        channel.write(&bytes).map_err(|error| channel_refusal(&TlsError::Io(error)))?;
+    }
+    channel.turn().map_err(|error| channel_refusal(&error))?;
+    let mut buffer = [0; 4096];
+    let len = channel.read(&mut buffer).map_err(|error| channel_refusal(&TlsError::Io(error)))?;
+    let mut bytes = &buffer[..len];
+    if attaching.handle_input(&mut bytes).map_err(|error| protocol_refusal(&error))? {
+        let mut pump = UserSpace::new(application, channel);
+        pump.preload(bytes);
+        return Ok(State::Pumping(Box::new(pump)));
+    }
+    if len == 0 && channel.end().is_some() {
+        return Err((SessionRefusal::Unreachable, "data channel: the edge closed it".into()));
+    }
+    Ok(State::Attaching { application, channel, attaching })
+}
+
+fn lookup_refusal(target: &Target, error: &LookupError) -> Refusal {
+    (SessionRefusal::NameNotFound, format!("{}: {error}", target.host))
+}
+
+fn application_refusal(error: &dial::DialError) -> Refusal {
+    let reason = if error.errno == rustix::io::Errno::CONNREFUSED {
+        SessionRefusal::ConnectionRefused
+    } else {
+        SessionRefusal::Unreachable
+    };
+    (reason, error.to_string())
+}
+
+fn edge_refusal(error: &dial::DialError) -> Refusal {
+    (SessionRefusal::Unreachable, format!("data channel: {error}"))
+}
+
+fn channel_refusal(error: &TlsError) -> Refusal {
+    (SessionRefusal::Unreachable, format!("data channel: {error}"))
+}
+
+fn protocol_refusal(error: &ProtocolError) -> Refusal {
+    (SessionRefusal::Unreachable, format!("data channel: {error}"))
+}

@@ -1,0 +1,40 @@
+//! `edge serve`.
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::output::Output;
+use crate::config::{Config, DataDir};
+use crate::server::{Edge, Running};
+use crate::{Error, log_sink};
+
+/// Serves until SIGTERM or SIGINT. Prints one line when ready, with the addresses in use.
+pub(super) fn run(data: DataDir, listen: SocketAddr, proxy: SocketAddr) -> Result<Output, Error> {
+    log_sink::start();
+    let runtime = tokio::runtime::Runtime::new().map_err(Error::io("starting threads"))?;
+    runtime.block_on(serve(Config { data, listen, proxy }))?;
+    Ok(Output::Nothing)
+}
+
+async fn serve(config: Config) -> Result<(), Error> {
+    let mut terminate =
+        signal(SignalKind::terminate()).map_err(Error::io("listening for SIGTERM"))?;
+    let mut interrupt =
+        signal(SignalKind::interrupt()).map_err(Error::io("listening for SIGINT"))?;
+    let running = Edge::start(config).await?;
+    announce(&running).map_err(Error::io("writing to standard output"))?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    running.stop().await;
+    Ok(())
+}
+
+fn announce(running: &Running) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "ready control={} proxy={}", running.control_addr, running.proxy_addr)?;
+    stdout.flush()
+}

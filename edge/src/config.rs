@@ -1,0 +1,103 @@
+//! What an edge is started with, and its bounds.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where an edge keeps its data and where it listens.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The data directory that [`crate::authority::Authority::create`] made.
+    pub data: DataDir,
+    /// Where connectors dial in; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// Where users dial in; port 0 picks a free one.
+    pub proxy: SocketAddr,
+}
+
+/// A data directory and the places in it.
+#[derive(Clone, Debug)]
+pub struct DataDir(PathBuf);
+
+impl DataDir {
+    /// The directory at `path`; nothing is read or made.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.0.join("edge.sqlite")
+    }
+
+    /// A key or certificate by its file name.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Held shared by every edge that serves this directory.
+    pub(crate) fn serve_lock(&self) -> PathBuf {
+        self.0.join("serve.lock")
+    }
+}
+
+/// From the first byte of a TLS handshake to its end. A slow line needs three round trips.
+pub(crate) const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
+/// Connections that have not authenticated. Each holds about 20 KiB, so all of them 40 MiB; one
+/// more ends the oldest, so that a flood of silent peers cannot shut a connector out.
+pub(crate) const UNAUTHENTICATED_MAX: usize = 2048;
+
+/// Bytes taken from a peer before it is authenticated.
+pub(crate) const UNAUTHENTICATED_BYTES_MAX: usize = 16 * 1024;
+
+/// How long a peer may leave the edge's bytes unread before it is given up.
+pub(crate) const WRITE_MAX: Duration = Duration::from_secs(20);
+
+/// How long a farewell is given to arrive before the socket is closed.
+pub(crate) const LINGER_MAX: Duration = Duration::from_secs(1);
+
+/// Grants and closes that wait for one control channel's task.
+pub(crate) const COMMANDS_MAX: usize = 64;
+
+/// From the offer of a session to its data channel: a name look-up and a TCP connection with one
+/// lost SYN each, and a TLS handshake.
+pub(crate) const SESSION_OPEN_MAX: Duration = Duration::from_secs(15);
+
+/// Users' connections at once. Each session holds two descriptors.
+pub(crate) const PROXY_CONNECTIONS_MAX: usize = 4096;
+
+/// Head of a user's request, in bytes.
+pub(crate) const HEAD_MAX: usize = 16 * 1024;
+
+/// Header fields of a user's request. Browsers send about twenty.
+pub(crate) const HEADERS_MAX: usize = 64;
+
+/// How long a user may take to send a request's head.
+pub(crate) const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Buffer of one direction of a session: four full TLS records.
+pub(crate) const RELAY_BUFFER_LEN: usize = 64 * 1024;
+
+/// How long a session may still drain when the edge stops.
+pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(3);
+
+/// How often the store is asked whether an administrator changed something, so that a revocation
+/// closes a live tunnel within two seconds.
+pub(crate) const STORE_POLL: Duration = Duration::from_secs(1);
+
+/// How often `last_seen` of the connected connectors is written.
+pub(crate) const SEEN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A peer whose bytes are not acknowledged for this long is gone (TCP_USER_TIMEOUT).
+pub(crate) const TCP_UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
+
+/// An idle connection is probed this often (TCP keepalive).
+pub(crate) const TCP_PROBE_INTERVAL: Duration = Duration::from_secs(30);

@@ -1,0 +1,61 @@
+//! A data channel, until it is handed over to the session that waits for it.
+
+use std::sync::Arc;
+
+use connector_proto::data::{Accepting, attached, refused};
+use connector_proto::message::CloseCode;
+use log::{info, warn};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout_at;
+
+use crate::broker::{Carrier, Outcome, SessionId};
+use crate::clock;
+use crate::server::Shared;
+use crate::store::connectors::Identity;
+use crate::tls::{self, Tls};
+
+/// Serves one data channel up to the point where it is the session's.
+pub(crate) async fn serve(shared: &Arc<Shared>, mut tls: Tls, identity: &Identity) {
+    let (session, early) = match session_of(&mut tls).await {
+        Ok(asked) => asked,
+        Err((code, problem)) => {
+            warn!("data channel of {} refused: {problem}", identity.name);
+            return tls::farewell(tls, &refused(code)).await;
+        }
+    };
+    let Some(waiting) = shared.broker.claim(&session, &identity.id) else {
+        info!("data channel of {} refused: nobody waits for its session", identity.name);
+        return tls::farewell(tls, &refused(CloseCode::UnknownSession)).await;
+    };
+    let sent = async {
+        tls.write_all(&attached()).await?;
+        tls.flush().await
+    };
+    let outcome = match sent.await {
+        Ok(()) => Outcome::Attached(Box::new(Carrier { tls, early })),
+        Err(_) => Outcome::Lost,
+    };
+    // A user who has gone meanwhile: the data channel ends here.
+    let _ = waiting.send(outcome);
+}
+
+/// The session that the connector asks for, and bytes of it that came along.
+async fn session_of(tls: &mut Tls) -> Result<(SessionId, Vec<u8>), (CloseCode, String)> {
+    let mut accepting = Accepting::new(clock::now());
+    let deadline = clock::deadline(accepting.deadline());
+    let mut buffer = [0; 4096];
+    loop {
+        let len = match timeout_at(deadline, tls.read(&mut buffer)).await {
+            Ok(Ok(0)) => return Err((CloseCode::Normal, "it ended before it asked".into())),
+            Ok(Ok(len)) => len,
+            Ok(Err(error)) => return Err((CloseCode::Normal, error.to_string())),
+            Err(_) => return Err((CloseCode::TimedOut, "it did not ask in time".into())),
+        };
+        let mut bytes = &buffer[..len];
+        match accepting.handle_input(&mut bytes) {
+            Ok(Some(session)) => return Ok((session, bytes.to_vec())),
+            Ok(None) => {}
+            Err(error) => return Err((error.close_code(), error.to_string())),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The reference service edge: connectors dial it, users come in by its proxy, and it brokers
+//! sessions between the two.
+//!
+//! From the bottom up:
+//!
+//! 1. [`config`], [`error`], `clock`, `text`, `log_sink`: what everything else stands on.
+//! 2. [`store`]: one SQLite file; every decision is one transaction with its audit row.
+//! 3. [`authority`]: the keys of the edge; issues certificates and signs grants.
+//! 4. `tls`, `acceptor`: one port, one protocol per ALPN name, bounds before authentication.
+//! 5. `enrolment`, `control`, `data`: the three kinds of connection, each a driver of one machine
+//!    of `connector-proto`.
+//! 6. `broker`: who is connected, and which session waits for which data channel.
+//! 7. `ingress`, [`passwords`], `relay`: the users' proxy, and the bytes of a session.
+//! 8. [`cli`]: the administrator's commands, on the same store while the edge runs.
+//!
+//! Guaranteed: no peer can end more than its own connection; nothing a peer says in a message
+//! names who it is, only its verified certificate does.
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod error;
+
+mod clock;
+mod log_sink;
+mod text;
+
+pub mod store;
+
+pub mod authority;
+
+mod acceptor;
+mod tls;
+
+mod control;
+mod data;
+mod enrolment;
+
+mod broker;
+mod housekeeping;
+
+mod ingress;
+pub mod passwords;
+mod relay;
+
+pub mod cli;
+mod server;
+
+pub use config::Config;
+pub use error::Error;
+pub use server::{Edge, Running};

@@ -1,0 +1,142 @@
+//! An edge that runs: what its parts share, how it starts and how it stops.
+
+use std::convert::Infallible;
+use std::fs::{File, OpenOptions};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use log::{info, warn};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+use crate::authority::{Authority, open_store};
+use crate::broker::Broker;
+use crate::config::{Config, DRAIN_MAX, DataDir};
+use crate::passwords::Passwords;
+use crate::store::Store;
+use crate::tls::Setup;
+use crate::{Error, acceptor, clock, housekeeping, ingress};
+
+/// What every connection of an edge works with.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) data: DataDir,
+    pub(crate) store: Arc<Store>,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) tls: Setup,
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) passwords: Passwords,
+}
+
+/// Held by every task that the edge awaits before it stops.
+pub(crate) type Alive = mpsc::Sender<Infallible>;
+
+/// Returns when the edge stops.
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that the edge was dropped without being stopped: the same.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Starts edges.
+#[derive(Debug)]
+pub struct Edge;
+
+/// An edge that runs. Dropping it leaves its tasks to the runtime; [`Running::stop`] ends them.
+#[derive(Debug)]
+pub struct Running {
+    /// Where connectors dial in.
+    pub control_addr: SocketAddr,
+    /// Where users dial in.
+    pub proxy_addr: SocketAddr,
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    all_gone: mpsc::Receiver<Infallible>,
+    /// Shared by all edges on one data directory; while nobody holds it, nobody is connected.
+    _serving: File,
+}
+
+impl Edge {
+    /// Opens the data directory and listens.
+    ///
+    /// # Errors
+    /// [`Error::DataDir`] if there is no edge; [`Error::Io`] if an address is taken; what else is
+    /// wrong with the directory.
+    pub async fn start(config: Config) -> Result<Running, Error> {
+        let Config { data, listen, proxy } = config;
+        let opened = tokio::task::spawn_blocking(move || open(data)).await;
+        let panicked = |_| Error::DataDir { problem: "opening the data directory panicked".into() };
+        let (shared, serving) = opened.map_err(panicked)??;
+        let shared = Arc::new(shared);
+        let connectors = bind(listen).await?;
+        let users = bind(proxy).await?;
+        let address = |listener: &TcpListener| {
+            listener.local_addr().map_err(Error::io("reading the address listened on"))
+        };
+        let (control_addr, proxy_addr) = (address(&connectors)?, address(&users)?);
+
+        let (stop, stopped) = watch::channel(false);
+        let (alive, all_gone) = mpsc::channel(1);
+        let (for_users, until) = (Arc::clone(&shared), stopped.clone());
+        tokio::spawn(ingress::run(users, for_users, until, alive.clone()));
+        tokio::spawn(housekeeping::run(Arc::clone(&shared), stopped.clone()));
+        tokio::spawn(acceptor::run(connectors, Arc::clone(&shared), stopped, alive));
+        info!("serving connectors on {control_addr} and users on {proxy_addr}");
+        Ok(Running { control_addr, proxy_addr, shared, stop, all_gone, _serving: serving })
+    }
+}
+
+impl Running {
+    /// Tells connectors that the edge goes away, ends sessions, and returns when all is said or
+    /// three seconds are over.
+    pub async fn stop(mut self) {
+        info!("stopping");
+        self.stop.send_replace(true);
+        self.shared.broker.stop();
+        if timeout(DRAIN_MAX, self.all_gone.recv()).await.is_err() {
+            warn!("connections were left after {} s", DRAIN_MAX.as_secs());
+        }
+    }
+
+    /// The edge's store.
+    #[must_use]
+    pub fn store(&self) -> &Arc<Store> {
+        &self.shared.store
+    }
+}
+
+fn open(data: DataDir) -> Result<(Shared, File), Error> {
+    let store = Arc::new(open_store(&data)?);
+    let authority = Arc::new(Authority::open(&data)?);
+    let leaf = authority.leaf(&data, &store, clock::unix_now())?;
+    let tls = Setup::new(authority.ca(), &leaf)?;
+    let passwords = Passwords::new(Arc::clone(&store))?;
+    let serving = lock(&data, &store)?;
+    let broker = Arc::default();
+    Ok((Shared { data, store, authority, tls, broker, passwords }, serving))
+}
+
+/// Notes that this directory is served. An edge that is alone on it knows that nobody is connected.
+fn lock(data: &DataDir, store: &Store) -> Result<File, Error> {
+    let file = lock_file(data)?;
+    if file.try_lock().is_ok() {
+        store.set_all_disconnected()?;
+    }
+    file.lock_shared().map_err(Error::io("locking the data directory"))?;
+    Ok(file)
+}
+
+/// Whether an edge serves this directory now.
+pub(crate) fn is_served(data: &DataDir) -> Result<bool, Error> {
+    Ok(lock_file(data)?.try_lock().is_err())
+}
+
+fn lock_file(data: &DataDir) -> Result<File, Error> {
+    let path = data.serve_lock();
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    opened.map_err(Error::io(format!("opening {}", path.display())))
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(Error::io(format!("listening on {address}")))
+}

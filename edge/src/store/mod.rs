@@ -1,0 +1,178 @@
+//! The edge's memory: one SQLite file.
+//!
+//! Every change is one `BEGIN IMMEDIATE` transaction that holds the decision and its audit row,
+//! with `synchronous=FULL`: what was answered is on the disk. The administrator's commands use the
+//! same file from another process while the edge runs.
+
+pub mod applications;
+pub mod audit;
+pub mod connectors;
+pub mod enrolment;
+pub mod groups;
+pub mod keys;
+mod schema;
+pub mod users;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use connector_proto::time::UnixSeconds;
+use ring::signature::Ed25519KeyPair;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use crate::Error;
+use audit::Entry;
+
+/// An open store. One connection; callers take turns.
+#[derive(Debug)]
+pub struct Store {
+    connection: Mutex<Connection>,
+    audit_key: Ed25519KeyPair,
+}
+
+impl Store {
+    /// Opens the store at `path`, makes it if there is none, and brings it to this version's schema.
+    ///
+    /// # Errors
+    /// [`Error::Store`]; [`Error::DataDir`] if a newer edge has written it.
+    pub fn open(path: &Path, audit_key: Ed25519KeyPair) -> Result<Self, Error> {
+        let mut connection = Connection::open(path)?;
+        connection.busy_timeout(BUSY_MAX)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.pragma_update(None, "secure_delete", true)?;
+        schema::migrate(&mut connection)?;
+        Ok(Self { connection: Mutex::new(connection), audit_key })
+    }
+
+    /// Runs `work` with the store on a thread that may block.
+    ///
+    /// # Errors
+    /// What `work` says; [`Error::DataDir`] if it panicked.
+    pub async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let store = Arc::clone(self);
+        let panicked = |_| Error::DataDir { problem: "a store operation panicked".into() };
+        tokio::task::spawn_blocking(move || work(&store)).await.map_err(panicked)?
+    }
+
+    /// A number that changes when another process has changed the store.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn foreign_changes(&self) -> Result<i64, Error> {
+        Ok(self.lock().pragma_query_value(None, "data_version", |row| row.get(0))?)
+    }
+
+    /// A value that [`Self::set_setting`] wrote.
+    pub(crate) fn setting(&self, name: &str) -> Result<Option<String>, Error> {
+        use rusqlite::OptionalExtension as _;
+        let query = "SELECT value FROM settings WHERE name = ?1";
+        Ok(self.lock().query_row(query, [name], |row| row.get(0)).optional()?)
+    }
+
+    /// Keeps a value under a name.
+    pub(crate) fn set_setting(&self, name: &str, value: &str) -> Result<(), Error> {
+        let statement = "INSERT OR REPLACE INTO settings (name, value) VALUES (?1, ?2)";
+        self.lock().execute(statement, [name, value])?;
+        Ok(())
+    }
+
+    /// A decision and its audit row, both or neither.
+    fn decide<T>(
+        &self,
+        now: UnixSeconds,
+        work: impl FnOnce(&Transaction<'_>) -> Result<(T, Entry), Error>,
+    ) -> Result<T, Error> {
+        let mut connection = self.lock();
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let (decision, entry) = work(&transaction)?;
+        audit::append(&transaction, &self.audit_key, now, &entry)?;
+        transaction.commit()?;
+        Ok(decision)
+    }
+
+    /// A panic while the lock was held has rolled its transaction back, so the connection is good.
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long one process waits for another's transaction, which take milliseconds.
+const BUSY_MAX: Duration = Duration::from_secs(10);
+
+/// SQLite's integers are signed.
+fn sql_time(time: UnixSeconds) -> i64 {
+    i64::try_from(time.0).unwrap_or(i64::MAX)
+}
+
+fn from_sql_time(time: i64) -> UnixSeconds {
+    UnixSeconds(u64::try_from(time).unwrap_or(0))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    /// A store in a directory of its own that goes away with it.
+    pub(crate) struct Scratch {
+        pub(crate) store: Store,
+        dir: PathBuf,
+    }
+
+    impl Scratch {
+        pub(crate) fn new() -> Self {
+            let mut random = [0; 8];
+            getrandom::fill(&mut random).unwrap();
+            let dir = std::env::temp_dir().join(format!("edge-{}", crate::text::hex(&random)));
+            std::fs::create_dir(&dir).unwrap();
+            let store = Store::open(&dir.join("edge.sqlite"), audit_key()).unwrap();
+            Self { store, dir }
+        }
+
+        /// The same file through another connection, as another process has it.
+        pub(crate) fn again(&self) -> Store {
+            Store::open(&self.dir.join("edge.sqlite"), audit_key()).unwrap()
+        }
+
+        pub(crate) fn path(&self) -> PathBuf {
+            self.dir.join("edge.sqlite")
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+
+    pub(crate) const NOW: UnixSeconds = UnixSeconds(1_700_000_000);
+
+    fn audit_key() -> Ed25519KeyPair {
+        Ed25519KeyPair::from_seed_unchecked(&[3; 32]).unwrap()
+    }
+
+    #[test]
+    fn another_connections_change_is_noticed() {
+        let scratch = Scratch::new();
+        let before = scratch.store.foreign_changes().unwrap();
+        scratch.store.add_group("own", NOW).unwrap();
+        assert_eq!(scratch.store.foreign_changes().unwrap(), before);
+        scratch.again().add_group("foreign", NOW).unwrap();
+        assert_ne!(scratch.store.foreign_changes().unwrap(), before);
+    }
+
+    #[test]
+    fn a_store_of_a_newer_edge_is_left_alone() {
+        let scratch = Scratch::new();
+        scratch.store.lock().pragma_update(None, "user_version", 999).unwrap();
+        let error = Store::open(&scratch.path(), audit_key()).unwrap_err();
+        assert!(error.to_string().contains("999"), "{error}");
+    }
+}

@@ -1,0 +1,221 @@
+//! TLS: which certificate each protocol asks for, and what a peer may cost before it is known.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll};
+
+use connector_proto::derive::Exporter;
+use connector_proto::message::{ALPN_CONTROL, ALPN_DATA, ALPN_ENROL, EXPORTER_LABEL};
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring as provider;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConfig, WebPkiClientVerifier,
+};
+use rustls::sign::CertifiedKey;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::Error;
+use crate::authority::{Leaf, spki_of_certificate};
+use crate::config::{LINGER_MAX, UNAUTHENTICATED_BYTES_MAX};
+
+/// A connector's connection after the handshake.
+pub(crate) type Tls = TlsStream<Metered<TcpStream>>;
+
+/// What a connection is for; named by ALPN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Enrol,
+    Control,
+    Data,
+}
+
+/// The TLS configuration of each protocol.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    enrol: Arc<ServerConfig>,
+    control: Arc<ServerConfig>,
+    data: Arc<ServerConfig>,
+    leaf: Arc<LeafInUse>,
+}
+
+impl Setup {
+    /// `ca` is the only issuer of client certificates that is accepted.
+    pub(crate) fn new(ca: &[u8], leaf: &Leaf) -> Result<Self, Error> {
+        let provider = Arc::new(provider::default_provider());
+        let leaf = Arc::new(LeafInUse(RwLock::new(certified(leaf)?)));
+        let config = |alpn, with_certificate| {
+            config(&provider, &leaf, alpn, with_certificate).map(Arc::new)
+        };
+        Ok(Self {
+            enrol: config(ALPN_ENROL, None)?,
+            control: config(ALPN_CONTROL, Some(ca))?,
+            data: config(ALPN_DATA, Some(ca))?,
+            leaf,
+        })
+    }
+
+    /// Uses another certificate from the next handshake on.
+    pub(crate) fn replace_leaf(&self, leaf: &Leaf) -> Result<(), Error> {
+        let certified = certified(leaf)?;
+        *self.leaf.0.write().unwrap_or_else(PoisonError::into_inner) = certified;
+        Ok(())
+    }
+
+    /// Does the handshake. A peer that offers none of the three protocols is refused.
+    pub(crate) async fn handshake(&self, tcp: TcpStream) -> io::Result<(Protocol, Tls)> {
+        let metered = Metered { inner: tcp, left: Some(UNAUTHENTICATED_BYTES_MAX) };
+        let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), metered).await?;
+        let (protocol, config) = self.choose(&start.client_hello())?;
+        Ok((protocol, start.into_stream(Arc::clone(config)).await?))
+    }
+
+    /// The first protocol of ours that is offered. If only foreign ones are, any of our
+    /// configurations makes rustls send the alert `no_application_protocol`; if none is offered at
+    /// all it would go on without, so that is refused here.
+    fn choose(&self, hello: &ClientHello<'_>) -> io::Result<(Protocol, &Arc<ServerConfig>)> {
+        let Some(offered) = hello.alpn() else {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "no protocol named by ALPN"));
+        };
+        let ours = offered.filter_map(|name| match name {
+            ALPN_ENROL => Some((Protocol::Enrol, &self.enrol)),
+            ALPN_CONTROL => Some((Protocol::Control, &self.control)),
+            ALPN_DATA => Some((Protocol::Data, &self.data)),
+            _ => None,
+        });
+        Ok({ ours }.next().unwrap_or((Protocol::Enrol, &self.enrol)))
+    }
+}
+
+/// The exporter that both proofs of an enrolment cover.
+pub(crate) fn exporter(tls: &Tls) -> Result<Exporter, rustls::Error> {
+    tls.get_ref().1.export_keying_material([0; 32], EXPORTER_LABEL, None)
+}
+
+/// SHA-256 of the subject public key info of the leaf that the handshake verified.
+pub(crate) fn verified_spki(tls: &Tls) -> Option<[u8; 32]> {
+    let leaf = tls.get_ref().1.peer_certificates()?.first()?;
+    spki_of_certificate(leaf)
+}
+
+/// The peer is known: it may send as much as its protocol lets it.
+pub(crate) fn lift_limit(tls: &mut Tls) {
+    tls.get_mut().0.left = None;
+}
+
+/// Sends the last bytes, then ends the connection so that they arrive: a socket that is closed with
+/// unread bytes in it resets the connection and the farewell with it.
+pub(crate) async fn farewell(mut tls: Tls, bytes: &[u8]) {
+    let goodbye = async {
+        tls.write_all(bytes).await?;
+        tls.shutdown().await?;
+        let mut rest = [0; 1024];
+        while tls.read(&mut rest).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // The peer may be gone already, and may stay silent: either way it has had its chance.
+    let _ = tokio::time::timeout(LINGER_MAX, goodbye).await;
+}
+
+fn config(
+    provider: &Arc<CryptoProvider>,
+    leaf: &Arc<LeafInUse>,
+    alpn: &[u8],
+    client_ca: Option<&[u8]>,
+) -> Result<ServerConfig, Error> {
+    let versions = ServerConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(Error::crypto("TLS 1.3"))?;
+    let verified = match client_ca {
+        None => versions.with_no_client_auth(),
+        Some(ca) => {
+            let mut roots = RootCertStore::empty();
+            roots
+                .add(CertificateDer::from(ca.to_vec()))
+                .map_err(Error::crypto("the CA certificate"))?;
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(provider))
+                    .build()
+                    .map_err(Error::crypto("the CA certificate"))?;
+            versions.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut config = verified.with_cert_resolver(Arc::clone(leaf) as Arc<dyn ResolvesServerCert>);
+    config.alpn_protocols = vec![alpn.to_vec()];
+    // Every connection proves its certificate anew: no tickets, no resumption.
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(config)
+}
+
+fn certified(leaf: &Leaf) -> Result<Arc<CertifiedKey>, Error> {
+    let key = PrivatePkcs8KeyDer::from(leaf.key.as_slice()).into();
+    let key = provider::sign::any_ecdsa_type(&key).map_err(Error::crypto("the edge's key"))?;
+    let chain = vec![CertificateDer::from(leaf.certificate.clone())];
+    Ok(Arc::new(CertifiedKey::new(chain, key)))
+}
+
+/// The edge's certificate, which changes while the edge runs.
+#[derive(Debug)]
+struct LeafInUse(RwLock<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for LeafInUse {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+/// Ends a connection whose peer sent too much before it was known. May take one read more than
+/// the limit, which is 4 KiB while a handshake is read.
+pub(crate) struct Metered<S> {
+    inner: S,
+    left: Option<usize>,
+}
+
+impl<S> fmt::Debug for Metered<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Metered({:?} left)", self.left)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.left == Some(0) {
+            let problem = format!("more than {UNAUTHENTICATED_BYTES_MAX} bytes before authentication");
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, problem)));
+        }
+        let before = buf.filled().len();
+        let poll = Pin::new(&mut self.inner).poll_read(cx, buf);
+        let taken = buf.filled().len() - before;
+        self.left = self.left.map(|left| left.saturating_sub(taken));
+        poll
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,117 @@
+//! Connectors that break the protocol harm nobody but themselves.
+
+use std::sync::Arc;
+
+use connector_proto::control::ConnectorEvent;
+use connector_proto::data::Attaching;
+use connector_proto::error::Error;
+use connector_proto::message::{ALPN_CONTROL, ALPN_DATA, ALPN_ENROL, CloseCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::harness::{
+    Conduct, HOST, PORT, TestConnector, TestEdge, Tls, attach, clock, dial, echo_application,
+    proxy_connect, soon,
+};
+
+/// Frames that no peer may send in any state, and what it is told.
+const MALFORMED: &[(&str, &[u8], CloseCode)] = &[
+    ("a frame of 4 GiB", b"\xff\xff\xff\xff\x02\x00", CloseCode::FrameLength),
+    ("a frame of no length", b"\0\0\0\0", CloseCode::FrameLength),
+    ("an unknown message", b"\0\0\0\x02\x7f\xff", CloseCode::UnknownMessage),
+    ("a greeting cut short", b"\0\0\0\x03\x02\x00\x05", CloseCode::InvalidMessage),
+    ("a pong before the greeting", b"\0\0\0\x03\x02\x03\x01", CloseCode::UnexpectedMessage),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_frame_closes_its_own_connection_with_a_reason_and_no_other() {
+    let edge = TestEdge::start().await;
+    let good = Arc::new(edge.enrolled().await);
+    let app = echo_application().await;
+    let mut good = TestConnector::start(&edge, good, Conduct::Serve(app)).await;
+    let bad = edge.enrolled().await;
+    for (what, bytes, code) in MALFORMED {
+        let mut tls = bad.dial(edge.address(), ALPN_CONTROL).await.unwrap();
+        tls.write_all(bytes).await.unwrap();
+        assert_eq!(farewell(&mut tls).await, Some(*code), "{what}");
+    }
+    // The other connector still carries sessions.
+    let (status, mut user) = proxy_connect(&edge, &format!("{HOST}:{PORT}")).await;
+    assert_eq!(status, 200);
+    user.write_all(b"still there?").await.unwrap();
+    let mut answer = [0; 12];
+    soon("the echo", user.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(&answer, b"still there?");
+    assert!(good.events.try_recv().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_that_breaks_the_protocol_or_floods_is_cut_off() {
+    let edge = TestEdge::start().await;
+    let mut tls = dial(edge.address(), ALPN_ENROL, None, None).await.unwrap();
+    tls.write_all(b"\xff\xff\xff\xff\x01\x00").await.unwrap();
+    assert_eq!(farewell(&mut tls).await, Some(CloseCode::FrameLength));
+
+    let mut flood = TcpStream::connect(edge.address()).await.unwrap();
+    let record = [&[22, 3, 1, 0, 1], &[1][..]].concat();
+    let mut sent = 0;
+    let cut_off = async {
+        // The edge stops reading at 16 KiB; what the sockets hold beyond that is not its memory.
+        while flood.write_all(&record).await.is_ok() {
+            sent += record.len();
+            if sent > 64 * 1024 {
+                let mut rest = Vec::new();
+                let _ = flood.read_to_end(&mut rest).await;
+                return;
+            }
+        }
+    };
+    soon("the end of the flood", cut_off).await;
+    edge.enrolled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_channel_without_a_session_that_waits_for_it_is_refused() {
+    let edge = TestEdge::start().await;
+    let identity = edge.enrolled().await;
+    let refused = attach(&identity, edge.address(), [9; 16]).await.err();
+    assert_eq!(refused, Some(Error::PeerClosed { code: CloseCode::UnknownSession }));
+    let mut tls = identity.dial(edge.address(), ALPN_DATA).await.unwrap();
+    tls.write_all(b"\0\0\0\x02\x02\x02").await.unwrap();
+    assert_eq!(farewell(&mut tls).await, Some(CloseCode::UnexpectedMessage));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_control_channel_of_a_connector_replaces_the_older() {
+    let edge = TestEdge::start().await;
+    let identity = Arc::new(edge.enrolled().await);
+    let app = echo_application().await;
+    let mut old = TestConnector::start(&edge, Arc::clone(&identity), Conduct::Ignore).await;
+    let _new = TestConnector::start(&edge, Arc::clone(&identity), Conduct::Serve(app)).await;
+    assert_eq!(soon("the farewell", old.events.recv()).await, Some(CloseCode::Replaced));
+    assert_eq!(proxy_connect(&edge, &format!("{HOST}:{PORT}")).await.0, 200);
+    assert!(edge.is_connected(identity.name()), "the older one's end does not count");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_says_nothing_costs_nobody_else_anything() {
+    let edge = TestEdge::start().await;
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        silent.push(TcpStream::connect(edge.address()).await.unwrap());
+    }
+    let identity = edge.enrolled().await;
+    let (_tls, _channel, event) = identity.greet(edge.address()).await;
+    assert!(matches!(event, ConnectorEvent::Welcomed { .. }), "{event:?}");
+}
+
+/// The reason in the edge's last frame.
+async fn farewell(tls: &mut Tls) -> Option<CloseCode> {
+    let mut bytes = Vec::new();
+    soon("the farewell", tls.read_to_end(&mut bytes)).await.ok()?;
+    let mut attaching = Attaching::new(clock(), [0; 16]).unwrap();
+    match attaching.handle_input(&mut bytes.as_slice()) {
+        Err(Error::PeerClosed { code }) => Some(code),
+        other => panic!("{other:?} of {bytes:?}"),
+    }
+}

@@ -1,0 +1,46 @@
+//! The boot, top to bottom: what PID 1 does before its event loop.
+
+use rustix::system::RebootCommand;
+
+use crate::clock::{self, RealMicros};
+use crate::machine::Machine;
+use crate::{build_info, logger, mounts, sysctl};
+
+/// Boots the machine and runs it. Never returns.
+///
+/// # Panics
+/// If the machine cannot work. The panic is shown, the kernel panics in turn because PID 1 ended,
+/// and restarts the machine: a counted boot.
+pub fn boot() -> ! {
+    let mounted = mounts::mount_all();
+    logger::start();
+    if let Err(error) = mounted {
+        panic!("{error}");
+    }
+    sysctl::apply_all();
+    // From here on Ctrl-Alt-Del is a signal to PID 1, and not the machine's instant restart.
+    if let Err(error) = rustix::system::reboot(RebootCommand::CadOff) {
+        log::warn!("Ctrl-Alt-Del restarts at once: {error}");
+    }
+    let build = build_info::read();
+    log::info!("Outgate {}", build.version);
+    let floor = raise_clock(build.epoch_s);
+    let outcome = Machine::new(build, floor).and_then(Machine::run);
+    panic!("PID 1 cannot go on: {outcome:?}");
+}
+
+/// Sets a clock that is before the image's build time to it, and returns that time.
+fn raise_clock(epoch_s: u32) -> RealMicros {
+    let floor = RealMicros::from(epoch_s) * 1_000_000;
+    let now = clock::real_now();
+    if now < floor {
+        match clock::set_real(floor) {
+            Ok(()) => log::warn!(
+                "the clock was {} s before the image was built, and was set to then",
+                (floor - now) / 1_000_000
+            ),
+            Err(error) => log::error!("cannot set the clock: {error}"),
+        }
+    }
+    floor
+}

@@ -1,0 +1,233 @@
+//! The local channel: one packet is one message, with the descriptors that travel with it.
+//!
+//! Sending never blocks. What the peer has not taken yet waits in a queue in which a newer message
+//! of the same slot replaces an older one: facts and statuses are states, only the latest matters.
+//! There are few slots, so the queue is bounded without losing a state.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use connector_proto::{limits, local};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+/// Descriptors in one message: the terminals are two, everything else is one.
+pub const DESCRIPTORS_MAX: usize = 4;
+
+/// Which state a message carries; of those that wait, the latest of each slot is kept.
+pub type Slot = u8;
+
+/// One end of a local channel.
+#[derive(Debug)]
+pub struct Channel {
+    socket: OwnedFd,
+    waiting: VecDeque<Packet>,
+}
+
+#[derive(Debug)]
+struct Packet {
+    slot: Slot,
+    /// May hold a provisioning key on its way to the connector.
+    bytes: Zeroizing<Vec<u8>>,
+    descriptors: Vec<OwnedFd>,
+}
+
+/// What [`Channel::receive`] found.
+#[derive(Debug)]
+pub enum Received<M> {
+    /// A message, and the descriptors that came with it.
+    Message(M, Vec<OwnedFd>),
+    /// A packet that is not a message of this channel.
+    Malformed,
+    /// Nothing at the moment.
+    Empty,
+    /// The peer is gone.
+    Closed,
+}
+
+impl Channel {
+    /// A channel, and the descriptor for the other side.
+    ///
+    /// # Errors
+    /// If the kernel is out of descriptors or memory.
+    pub fn pair() -> io::Result<(Self, OwnedFd)> {
+        let (ours, theirs) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        Ok((Self::new(ours), theirs))
+    }
+
+    /// A service's end, which is its standard input.
+    ///
+    /// # Errors
+    /// If the kernel is out of descriptors.
+    pub fn from_stdin() -> io::Result<Self> {
+        Ok(Self::new(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?))
+    }
+
+    const fn new(socket: OwnedFd) -> Self {
+        Self { socket, waiting: VecDeque::new() }
+    }
+
+    /// Sends `message`, or keeps it until the peer has room.
+    ///
+    /// # Errors
+    /// If the peer is gone.
+    pub fn send<M: Serialize>(
+        &mut self,
+        slot: Slot,
+        message: &M,
+        descriptors: Vec<OwnedFd>,
+    ) -> io::Result<()> {
+        let mut buffer = Zeroizing::new([0; limits::LOCAL_MAX]);
+        let bytes = local::encode(message, &mut buffer).map_err(io::Error::other)?;
+        let bytes = Zeroizing::new(bytes.to_vec());
+        self.waiting.retain(|packet| packet.slot != slot);
+        self.waiting.push_back(Packet { slot, bytes, descriptors });
+        self.flush()
+    }
+
+    /// Sends what waits, as far as the peer has room.
+    ///
+    /// # Errors
+    /// If the peer is gone.
+    pub fn flush(&mut self) -> io::Result<()> {
+        while let Some(packet) = self.waiting.front() {
+            match send_packet(self.socket.as_fd(), packet) {
+                Ok(()) => {
+                    self.waiting.pop_front();
+                }
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something waits for the peer to have room.
+    #[must_use]
+    pub fn wants_to_send(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Takes the next message, if there is one.
+    ///
+    /// # Errors
+    /// If the socket fails otherwise than by the peer's end.
+    pub fn receive<M: DeserializeOwned>(&self) -> io::Result<Received<M>> {
+        let mut buffer = Zeroizing::new([0; limits::LOCAL_MAX]);
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let received = rustix::net::recvmsg(
+            &self.socket,
+            &mut [IoSliceMut::new(&mut *buffer)],
+            &mut control,
+            RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC,
+        );
+        let received = match received {
+            Ok(received) => received,
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(Received::Empty),
+            Err(Errno::CONNRESET | Errno::PIPE) => return Ok(Received::Closed),
+            Err(error) => return Err(error.into()),
+        };
+        let descriptors = control
+            .drain()
+            .filter_map(|message| match message {
+                RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        if received.bytes == 0 {
+            return Ok(Received::Closed);
+        }
+        if received.flags.contains(ReturnFlags::TRUNC) {
+            return Ok(Received::Malformed);
+        }
+        let bytes = buffer.get(..received.bytes).unwrap_or_default();
+        match local::decode(bytes) {
+            Ok(message) => Ok(Received::Message(message, descriptors)),
+            Err(local::LocalError) => Ok(Received::Malformed),
+        }
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn send_packet(socket: BorrowedFd<'_>, packet: &Packet) -> rustix::io::Result<()> {
+    let descriptors: Vec<_> = packet.descriptors.iter().map(AsFd::as_fd).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(Errno::INVAL); // more than DESCRIPTORS_MAX: our bug, and the peer is restarted
+    }
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    rustix::net::sendmsg(socket, &[IoSlice::new(&packet.bytes)], &mut control, flags).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use connector_proto::local::ToNetd;
+
+    use super::*;
+
+    #[test]
+    fn a_message_arrives_with_its_descriptor() {
+        let (mut ours, theirs) = Channel::pair().unwrap();
+        let theirs = Channel::new(theirs);
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        ours.send(0, &ToNetd::Start { mac: [1; 6] }, vec![writer]).unwrap();
+        let Received::Message(message, descriptors) = theirs.receive::<ToNetd>().unwrap() else {
+            panic!("no message");
+        };
+        assert_eq!(message, ToNetd::Start { mac: [1; 6] });
+        rustix::io::write(&descriptors[0], b"x").unwrap();
+        let mut byte = [0; 1];
+        assert_eq!(rustix::io::read(&reader, &mut byte).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_gets_only_the_latest_state() {
+        let (mut ours, theirs) = Channel::pair().unwrap();
+        let theirs = Channel::new(theirs);
+        for round in 0..100_000_u32 {
+            ours.send(0, &ToNetd::Carrier { up: round % 2 == 0 }, vec![]).unwrap();
+        }
+        assert_eq!(ours.waiting.len(), 1);
+        let mut last = None;
+        loop {
+            match theirs.receive::<ToNetd>().unwrap() {
+                Received::Message(message, _) => last = Some(message),
+                Received::Empty if ours.wants_to_send() => ours.flush().unwrap(),
+                Received::Empty => break,
+                Received::Malformed | Received::Closed => panic!("broken"),
+            }
+        }
+        assert_eq!(last, Some(ToNetd::Carrier { up: false }));
+    }
+
+    #[test]
+    fn garbage_is_named_malformed_and_the_end_closed() {
+        let (ours, theirs) = Channel::pair().unwrap();
+        rustix::net::send(&theirs, &[0xff; 20], SendFlags::empty()).unwrap();
+        assert!(matches!(ours.receive::<ToNetd>().unwrap(), Received::Malformed));
+        assert!(matches!(ours.receive::<ToNetd>().unwrap(), Received::Empty));
+        drop(theirs);
+        assert!(matches!(ours.receive::<ToNetd>().unwrap(), Received::Closed));
+    }
+}

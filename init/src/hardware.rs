@@ -1,0 +1,240 @@
+//! What the machine finds out about itself: UUID, state partition, power buttons, edge property.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use connector_proto::limits;
+use connector_proto::local::EdgeText;
+use rustix::fs::OFlags;
+
+/// The SMBIOS system UUID in the byte order of its text; zeros where there is none.
+#[must_use]
+pub fn smbios_uuid() -> [u8; 16] {
+    let text = read_bounded("/sys/class/dmi/id/product_uuid", 64).unwrap_or_default();
+    parse_uuid(text.trim()).unwrap_or_default()
+}
+
+/// Parses `01234567-89ab-cdef-0123-456789abcdef`.
+fn parse_uuid(text: &str) -> Option<[u8; 16]> {
+    let digits: Vec<u8> = text.bytes().filter(|&byte| byte != b'-').collect();
+    let mut uuid = [0; 16];
+    if digits.len() != 2 * uuid.len() || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    for (byte, pair) in uuid.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(uuid)
+}
+
+/// The edge that the hypervisor or the image names. What the hypervisor says wins.
+#[must_use]
+pub fn edge() -> Option<EdgeText> {
+    [EDGE_FROM_QEMU, EDGE_FROM_IMAGE].into_iter().find_map(|path| {
+        let text = read_bounded(path, limits::HOST_MAX + 7)?;
+        let edge = parse_edge(&text);
+        if edge.is_none() {
+            log::warn!("{path} does not name an edge: expected host or host:port");
+        }
+        edge
+    })
+}
+
+/// `host` or `host:port` in printable ASCII; what it means is the connector's to say.
+fn parse_edge(text: &str) -> Option<EdgeText> {
+    let text = text.trim_matches(['\0', ' ', '\t', '\r', '\n']);
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return None;
+    }
+    EdgeText::try_from(text).ok()
+}
+
+/// What the search for the state partition found.
+#[derive(Debug)]
+pub enum StatePartition {
+    /// Exactly one, opened for reading and writing.
+    Found(File),
+    /// None so far; a disk may still appear.
+    Absent,
+    /// It cannot be used; the sentence says why and what to do.
+    Unusable(String),
+}
+
+/// Looks for the partition named [`STATE_PARTITION`].
+#[must_use]
+pub fn state_partition() -> StatePartition {
+    let names = state_partition_names(Path::new("/sys/class/block"));
+    match names.as_slice() {
+        [] => StatePartition::Absent,
+        [name] => match open_partition(name) {
+            Ok(file) => StatePartition::Found(file),
+            Err(error) => StatePartition::Unusable(format!(
+                "The state partition {name} cannot be opened ({error}): check the disk, then restart."
+            )),
+        },
+        several => StatePartition::Unusable(format!(
+            "{} disks carry a state partition ({}): detach all but one, then restart.",
+            several.len(),
+            several.join(", ")
+        )),
+    }
+}
+
+fn open_partition(name: &str) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(Path::new("/dev").join(name))
+}
+
+/// Names of the block devices whose uevent file says that they are the state partition.
+fn state_partition_names(class: &Path) -> Vec<String> {
+    let mut names: Vec<_> = entries(class)
+        .into_iter()
+        .filter(|path| is_state_partition(&read_uevent(path)))
+        .filter_map(|path| path.file_name()?.to_str().map(str::to_owned))
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+fn is_state_partition(uevent: &str) -> bool {
+    uevent.lines().any(|line| line.strip_prefix("PARTNAME=") == Some(STATE_PARTITION))
+}
+
+fn read_uevent(device: &Path) -> String {
+    read_bounded(device.join("uevent"), 4096).unwrap_or_default()
+}
+
+/// Opens the event devices that have a power button, except those in `known`.
+#[must_use]
+pub fn power_buttons(known: &[PathBuf]) -> Vec<(PathBuf, File)> {
+    let is_button = |path: &PathBuf| {
+        let keys = read_bounded(path.join("device/capabilities/key"), 4096).unwrap_or_default();
+        has_key(keys.trim(), KEY_POWER)
+    };
+    entries(Path::new("/sys/class/input"))
+        .into_iter()
+        .filter(|path| !known.contains(path))
+        .filter(is_button)
+        .filter_map(|path| {
+            let node = Path::new("/dev/input").join(path.file_name()?);
+            let file = OpenOptions::new()
+                .read(true)
+                .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+                .open(node)
+                .ok()?;
+            Some((path, file))
+        })
+        .collect()
+}
+
+/// Whether the bitmap of `/sys/class/input/*/device/capabilities/key`, 64-bit words in hex with the
+/// highest first, contains `key`.
+fn has_key(bitmap: &str, key: u32) -> bool {
+    let word = bitmap.split_whitespace().rev().nth((key / 64) as usize).unwrap_or("0");
+    u64::from_str_radix(word, 16).is_ok_and(|word| word >> (key % 64) & 1 == 1)
+}
+
+/// Reads what an event device has and says whether the power button was pressed.
+///
+/// # Errors
+/// If the device is gone.
+pub fn is_power_pressed(device: &mut File) -> io::Result<bool> {
+    let mut buffer = [0; INPUT_EVENT_LEN * 16];
+    match device.read(&mut buffer) {
+        Ok(len) => Ok(buffer
+            .get(..len)
+            .unwrap_or_default()
+            .chunks_exact(INPUT_EVENT_LEN)
+            .any(is_power_press)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// `struct input_event` on 64-bit Linux: 16 bytes of time, type, code, value.
+fn is_power_press(event: &[u8]) -> bool {
+    let [.., t0, t1, c0, c1, v0, v1, v2, v3] = *event else { return false };
+    u16::from_ne_bytes([t0, t1]) == EV_KEY
+        && u32::from(u16::from_ne_bytes([c0, c1])) == KEY_POWER
+        && i32::from_ne_bytes([v0, v1, v2, v3]) == 1
+}
+
+/// Reads a text file of at most `max` bytes; `None` if it is absent, longer or not UTF-8.
+pub(crate) fn read_bounded(path: impl AsRef<Path>, max: usize) -> Option<String> {
+    let limit = u64::try_from(max).ok()?.checked_add(1)?;
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(limit).read_to_end(&mut bytes).ok()?;
+    if bytes.len() > max {
+        return None;
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    fs::read_dir(directory)
+        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+        .unwrap_or_default()
+}
+
+/// The GPT name of the state partition.
+pub const STATE_PARTITION: &str = "outgate-state";
+const EDGE_FROM_QEMU: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/outgate/edge/raw";
+const EDGE_FROM_IMAGE: &str = "/etc/outgate/edge";
+const KEY_POWER: u32 = 116;
+const EV_KEY: u16 = 1;
+const INPUT_EVENT_LEN: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_keeps_the_byte_order_of_its_text() {
+        let uuid = parse_uuid("00112233-4455-6677-8899-aabbccddeeff").unwrap();
+        assert_eq!(uuid[0], 0x00);
+        assert_eq!(uuid[15], 0xff);
+        for bad in ["", "0011", "zz112233-4455-6677-8899-aabbccddeeff", "+0112233-4455-6677-8899-aabbccddeeff"] {
+            assert_eq!(parse_uuid(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_edge_is_printable_and_fits() {
+        assert_eq!(parse_edge("edge.example:443\n").unwrap().as_str(), "edge.example:443");
+        for bad in ["", "\n", "two words", "caf\u{e9}", "a\x1b[2J", &"a".repeat(260)] {
+            assert_eq!(parse_edge(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_state_partition_is_known_by_its_whole_name() {
+        assert!(is_state_partition("MAJOR=254\nPARTN=6\nPARTNAME=outgate-state\n"));
+        assert!(!is_state_partition("PARTNAME=outgate-state-2\n"));
+        assert!(!is_state_partition("DEVNAME=outgate-state\n"));
+    }
+
+    #[test]
+    fn the_power_key_is_found_in_the_bitmap() {
+        assert!(has_key("10000000000000 0", KEY_POWER));
+        assert!(!has_key("8000000000000 0", KEY_POWER));
+        assert!(!has_key("10000000000000", KEY_POWER));
+        assert!(!has_key("", KEY_POWER));
+    }
+
+    #[test]
+    fn only_the_press_of_the_power_key_counts() {
+        let event = |kind: u16, code: u16, value: i32| {
+            let mut bytes = vec![0; 16];
+            bytes.extend(kind.to_ne_bytes());
+            bytes.extend(code.to_ne_bytes());
+            bytes.extend(value.to_ne_bytes());
+            bytes
+        };
+        assert!(is_power_press(&event(1, 116, 1)));
+        assert!(!is_power_press(&event(1, 116, 0)));
+        assert!(!is_power_press(&event(1, 30, 1)));
+        assert!(!is_power_press(&event(0, 0, 0)));
+        assert!(!is_power_press(&[]));
+    }
+}

@@ -1,0 +1,461 @@
+//! What PID 1 knows and who is told: the facts, the network, the connector's status.
+//!
+//! Pure. Every change yields letters; a service that was restarted is given the whole state again.
+
+use std::net::IpAddr;
+
+use connector_proto::local::{
+    Awaited, ConnectorStatus, Fact, FromConsole, Lease, Servers, Text, ToConnector, ToConsole,
+    ToNetd, ToTimed,
+};
+use connector_proto::time::Instant;
+
+use crate::channel::Slot;
+use crate::service::Service;
+
+/// A message to a service. The slot says which earlier ones it replaces if they still wait.
+#[derive(Debug)]
+pub enum Letter {
+    /// To the console.
+    Console(Slot, ToConsole),
+    /// To `netd`.
+    Netd(Slot, ToNetd),
+    /// To `timed`.
+    Timed(Slot, ToTimed),
+    /// To the connector.
+    Connector(Slot, ToConnector),
+}
+
+/// Sentences for the operator that can hold at the same time, one of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// The state partition.
+    State = 0,
+    /// What the DHCP server offers.
+    Lease = 1,
+    /// The NTP servers and the clock.
+    Time = 2,
+}
+
+/// The state that is told to services.
+#[derive(Debug)]
+pub struct Hub {
+    /// What holds, each with the instant since when; at most one for each slot.
+    facts: Vec<(Slot, Fact, Instant)>,
+    lease: Option<Lease>,
+    status: Option<ConnectorStatus>,
+    is_nic_present: bool,
+    has_carrier: bool,
+    is_clock_ok: bool,
+}
+
+impl Hub {
+    /// The state right after the start, with the image's version.
+    #[must_use]
+    pub fn new(version: &str, now: Instant) -> Self {
+        let mut hub = Self {
+            facts: Vec::new(),
+            lease: None,
+            status: None,
+            is_nic_present: false,
+            has_carrier: false,
+            is_clock_ok: false,
+        };
+        hub.put(Fact::Booted { version: text(version) }, SLOT_BOOTED, now);
+        hub.put_awaited(now);
+        hub
+    }
+
+    /// The lease in force.
+    #[must_use]
+    pub const fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
+    }
+
+    /// Whether an NTP server has confirmed the clock.
+    #[must_use]
+    pub const fn is_clock_ok(&self) -> bool {
+        self.is_clock_ok
+    }
+
+    /// A NIC was found.
+    pub fn nic_found(&mut self, now: Instant, interface: &str, mac: [u8; 6]) -> Vec<Letter> {
+        self.is_nic_present = true;
+        let fact = self.put(Fact::Nic { interface: text(interface), mac }, SLOT_NIC, now);
+        self.with_awaited(now, vec![fact])
+    }
+
+    /// The NIC is gone, and with it everything that hung on it.
+    pub fn nic_lost(&mut self, now: Instant) -> Vec<Letter> {
+        self.is_nic_present = false;
+        self.has_carrier = false;
+        self.forget(SLOT_NIC);
+        self.lease_lost(now)
+    }
+
+    /// The link has a carrier, or has none any more.
+    pub fn carrier(&mut self, now: Instant, up: bool) -> Vec<Letter> {
+        if self.has_carrier == up {
+            return Vec::new();
+        }
+        self.has_carrier = up;
+        let letters = vec![Letter::Netd(SLOT_CARRIER, ToNetd::Carrier { up })];
+        self.with_awaited(now, letters)
+    }
+
+    /// A lease is in force.
+    pub fn leased(&mut self, now: Instant, lease: Lease) -> Vec<Letter> {
+        let mut letters = Vec::new();
+        let is_new = !self.lease.as_ref().is_some_and(|held| is_same_network(held, &lease));
+        if self.ntp_servers() != lease.ntp_servers || self.lease.is_none() {
+            let servers = lease.ntp_servers.clone();
+            letters.push(Letter::Timed(SLOT_ONLY, ToTimed::Servers(servers)));
+        }
+        self.lease = Some(lease.clone());
+        if is_new {
+            letters.push(self.network());
+            letters.push(self.put(Fact::NetUp(lease), SLOT_NET_UP, now));
+        }
+        self.with_awaited(now, letters)
+    }
+
+    /// No lease is in force.
+    pub fn lease_lost(&mut self, now: Instant) -> Vec<Letter> {
+        let mut letters = Vec::new();
+        if self.lease.take().is_some() {
+            self.forget(SLOT_NET_UP);
+            letters.push(self.network());
+            letters.push(Letter::Timed(SLOT_ONLY, ToTimed::Servers(Servers::new())));
+        }
+        self.with_awaited(now, letters)
+    }
+
+    /// An NTP server confirmed or set the clock. Told once; later adjustments are no news.
+    pub fn clock_ok(
+        &mut self,
+        now: Instant,
+        server: IpAddr,
+        offset_us: i64,
+        bound_us: u32,
+    ) -> Vec<Letter> {
+        if self.is_clock_ok {
+            return Vec::new();
+        }
+        self.is_clock_ok = true;
+        let fact = Fact::ClockOk { server, offset_us, bound_us };
+        let letters = vec![self.put(fact, SLOT_CLOCK_OK, now)];
+        self.with_awaited(now, letters)
+    }
+
+    /// The connector says how it does.
+    pub fn status(&mut self, status: ConnectorStatus) -> Vec<Letter> {
+        self.status = Some(status.clone());
+        vec![Letter::Console(SLOT_STATUS, ToConsole::Connector(status))]
+    }
+
+    /// A service ended and is started again.
+    pub fn died(
+        &mut self,
+        now: Instant,
+        service: Service,
+        how: &str,
+        restart_in_ms: u32,
+    ) -> Vec<Letter> {
+        let fact =
+            Fact::ServiceDied { service: text(service.name()), how: text(how), restart_in_ms };
+        let mut letters = vec![self.put(fact, SLOT_DIED + slot_of(service), now)];
+        if service == Service::Connector {
+            self.status = None;
+            letters.push(Letter::Console(SLOT_STATUS, ToConsole::ConnectorGone));
+        }
+        letters
+    }
+
+    /// Something the operator can act on.
+    pub fn problem(&mut self, now: Instant, topic: Topic, sentence: &str) -> Vec<Letter> {
+        let fact = Fact::Problem { text: text(sentence) };
+        let slot = SLOT_PROBLEM + topic as Slot;
+        if self.facts.iter().any(|(held, old, _)| *held == slot && *old == fact) {
+            return Vec::new();
+        }
+        vec![self.put(fact, slot, now)]
+    }
+
+    /// The problem of this topic is over: a console that starts later is not told of it.
+    pub fn solved(&mut self, topic: Topic) {
+        self.forget(SLOT_PROBLEM + topic as Slot);
+    }
+
+    /// The machine goes down.
+    pub fn shutting_down(&mut self, now: Instant, restart: bool) -> Vec<Letter> {
+        vec![self.put(Fact::ShuttingDown { restart }, SLOT_DOWN, now)]
+    }
+
+    /// Asks the connector to tell the edge and to end.
+    #[must_use]
+    pub const fn stop_connector() -> Letter {
+        Letter::Connector(SLOT_STOP, ToConnector::Stop)
+    }
+
+    /// Passes on what the operator typed.
+    #[must_use]
+    pub fn operator(&self, message: FromConsole) -> Vec<Letter> {
+        let slot = match message {
+            FromConsole::Key(_) => SLOT_KEY,
+            FromConsole::Edge(_) => SLOT_EDGE,
+        };
+        vec![Letter::Connector(slot, ToConnector::Operator(message))]
+    }
+
+    /// Everything a service that was just started has to know, after its `Start`.
+    #[must_use]
+    pub fn greeting(&self, service: Service) -> Vec<Letter> {
+        match service {
+            Service::Console => self.greet_console(),
+            Service::Netd => vec![Letter::Netd(SLOT_CARRIER, ToNetd::Carrier { up: self.has_carrier })],
+            Service::Timed => {
+                vec![Letter::Timed(SLOT_ONLY, ToTimed::Servers(self.ntp_servers()))]
+            }
+            Service::Connector => vec![self.network()],
+        }
+    }
+
+    fn greet_console(&self) -> Vec<Letter> {
+        let mut facts: Vec<_> = self.facts.iter().collect();
+        facts.sort_by_key(|(_, _, since)| *since);
+        let mut letters: Vec<_> = facts
+            .into_iter()
+            .map(|(slot, fact, since)| Letter::Console(*slot, told(fact.clone(), *since)))
+            .collect();
+        letters.push(Letter::Console(
+            SLOT_STATUS,
+            self.status.clone().map_or(ToConsole::ConnectorGone, ToConsole::Connector),
+        ));
+        letters
+    }
+
+    fn network(&self) -> Letter {
+        Letter::Connector(SLOT_NETWORK, ToConnector::Network { lease: self.lease.clone() })
+    }
+
+    fn ntp_servers(&self) -> Servers {
+        self.lease.as_ref().map(|lease| lease.ntp_servers.clone()).unwrap_or_default()
+    }
+
+    /// Adds the news that PID 1 waits for something else than before, or for nothing any more.
+    fn with_awaited(&mut self, now: Instant, mut letters: Vec<Letter>) -> Vec<Letter> {
+        letters.extend(self.put_awaited(now));
+        letters
+    }
+
+    fn put_awaited(&mut self, now: Instant) -> Option<Letter> {
+        let held = self.facts.iter().find_map(|(_, fact, _)| match fact {
+            Fact::Waiting { what, .. } => Some(*what),
+            _ => None,
+        });
+        let awaited = self.awaited();
+        if awaited == held {
+            return None;
+        }
+        let Some(what) = awaited else {
+            self.forget(SLOT_WAITING);
+            return None;
+        };
+        let fact = Fact::Waiting { what, since_boot_us: now.as_micros() };
+        Some(self.put(fact, SLOT_WAITING, now))
+    }
+
+    /// The first thing on the way up that is missing.
+    const fn awaited(&self) -> Option<Awaited> {
+        if !self.is_nic_present {
+            Some(Awaited::Nic)
+        } else if !self.has_carrier {
+            Some(Awaited::Link)
+        } else if self.lease.is_none() {
+            Some(Awaited::Lease)
+        } else if !self.is_clock_ok {
+            Some(Awaited::Time)
+        } else {
+            None
+        }
+    }
+
+    /// Keeps a fact in the place of an earlier one of its slot.
+    fn put(&mut self, fact: Fact, slot: Slot, now: Instant) -> Letter {
+        self.forget(slot);
+        self.facts.push((slot, fact.clone(), now));
+        Letter::Console(slot, told(fact, now))
+    }
+
+    fn forget(&mut self, slot: Slot) {
+        self.facts.retain(|(held, _, _)| *held != slot);
+    }
+}
+
+/// A renewal changes nothing but the time.
+fn is_same_network(a: &Lease, b: &Lease) -> bool {
+    Lease { lease_s: 0, server: a.server, ..a.clone() }
+        == Lease { lease_s: 0, server: a.server, ..b.clone() }
+}
+
+const fn told(fact: Fact, since: Instant) -> ToConsole {
+    ToConsole::Fact { fact, at_boot_us: since.as_micros() }
+}
+
+/// A bounded text from a string of any length; what does not fit is cut off.
+#[must_use]
+pub fn text<const N: usize>(string: &str) -> Text<N> {
+    let mut text = Text::new();
+    for character in string.chars() {
+        if text.push(character).is_err() {
+            break;
+        }
+    }
+    text
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "there are four services")]
+const fn slot_of(service: Service) -> Slot {
+    service.index() as Slot
+}
+
+/// The slot of `Start`: it comes first, and nothing replaces it.
+pub const SLOT_START: Slot = 0;
+/// The slot of a channel on which only one kind of state is sent.
+const SLOT_ONLY: Slot = 1;
+const SLOT_CARRIER: Slot = 2;
+const SLOT_NETWORK: Slot = 3;
+const SLOT_KEY: Slot = 4;
+const SLOT_EDGE: Slot = 5;
+const SLOT_STOP: Slot = 6;
+const SLOT_BOOTED: Slot = 10;
+const SLOT_NIC: Slot = 11;
+const SLOT_NET_UP: Slot = 12;
+const SLOT_CLOCK_OK: Slot = 13;
+const SLOT_WAITING: Slot = 14;
+const SLOT_DOWN: Slot = 15;
+const SLOT_STATUS: Slot = 16;
+/// One slot for each service from here.
+const SLOT_DIED: Slot = 20;
+/// One slot for each topic from here.
+const SLOT_PROBLEM: Slot = 30;
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn the_way_up_says_at_each_step_what_is_awaited() {
+        let mut hub = Hub::new("1.0", at(1));
+        assert_eq!(awaited(&hub.greeting(Service::Console)), Some((Awaited::Nic, 1)));
+        assert_eq!(awaited(&hub.nic_found(at(2), "eth0", [0; 6])), Some((Awaited::Link, 2)));
+        assert_eq!(awaited(&hub.carrier(at(3), true)), Some((Awaited::Lease, 3)));
+        assert_eq!(awaited(&hub.leased(at(4), lease(15))), Some((Awaited::Time, 4)));
+        let letters = hub.clock_ok(at(5), Ipv4Addr::LOCALHOST.into(), 0, 0);
+        assert_eq!(awaited(&letters), None);
+        assert_eq!(awaited(&hub.greeting(Service::Console)), None);
+    }
+
+    #[test]
+    fn a_lost_lease_is_told_to_everybody_and_awaited_again() {
+        let mut hub = up();
+        let letters = hub.lease_lost(at(9));
+        assert_eq!(awaited(&letters), Some((Awaited::Lease, 9)));
+        assert!(letters.iter().any(|letter| matches!(
+            letter,
+            Letter::Connector(_, ToConnector::Network { lease: None })
+        )));
+        assert!(hub.lease_lost(at(10)).is_empty());
+    }
+
+    #[test]
+    fn a_renewal_is_no_news_and_a_change_is() {
+        let mut hub = up();
+        assert!(hub.leased(at(9), Lease { lease_s: 77, ..lease(15) }).is_empty());
+        let letters = hub.leased(at(10), lease(16));
+        assert!(letters.iter().any(|letter| matches!(
+            letter,
+            Letter::Connector(_, ToConnector::Network { lease: Some(_) })
+        )));
+    }
+
+    #[test]
+    fn a_console_that_starts_again_is_told_everything_in_order() {
+        let mut hub = up();
+        hub.died(at(7), Service::Console, "signal 9", 100);
+        let times: Vec<_> = hub
+            .greeting(Service::Console)
+            .into_iter()
+            .filter_map(|letter| match letter {
+                Letter::Console(_, ToConsole::Fact { at_boot_us, .. }) => Some(at_boot_us),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(times, [1, 2, 4, 5, 7]);
+    }
+
+    #[test]
+    fn a_flapping_machine_keeps_a_bounded_number_of_facts() {
+        let mut hub = up();
+        for round in 0..1000 {
+            hub.died(at(round), Service::Connector, "exit 1", 100);
+            hub.problem(at(round), Topic::Time, &format!("problem {round}"));
+            hub.lease_lost(at(round));
+            hub.leased(at(round), lease(15));
+        }
+        assert!(hub.facts.len() < 12, "{}", hub.facts.len());
+    }
+
+    #[test]
+    fn the_same_problem_is_told_once() {
+        let mut hub = up();
+        assert_eq!(hub.problem(at(9), Topic::State, "no disk").len(), 1);
+        assert_eq!(hub.problem(at(10), Topic::State, "no disk").len(), 0);
+        hub.solved(Topic::State);
+        assert_eq!(hub.problem(at(11), Topic::State, "no disk").len(), 1);
+    }
+
+    #[test]
+    fn a_long_sentence_is_cut_at_a_character() {
+        assert_eq!(text::<4>("abcdef").as_str(), "abcd");
+        assert_eq!(text::<4>("abc\u{e9}").as_str(), "abc");
+    }
+
+    fn up() -> Hub {
+        let mut hub = Hub::new("1.0", at(1));
+        hub.nic_found(at(2), "eth0", [0; 6]);
+        hub.carrier(at(3), true);
+        hub.leased(at(4), lease(15));
+        hub.clock_ok(at(5), Ipv4Addr::LOCALHOST.into(), 0, 0);
+        hub
+    }
+
+    fn awaited(letters: &[Letter]) -> Option<(Awaited, u64)> {
+        letters.iter().find_map(|letter| match letter {
+            Letter::Console(
+                _,
+                ToConsole::Fact { fact: Fact::Waiting { what, since_boot_us }, .. },
+            ) => Some((*what, *since_boot_us)),
+            _ => None,
+        })
+    }
+
+    fn at(micros: u64) -> Instant {
+        Instant::from_micros(micros)
+    }
+
+    fn lease(last: u8) -> Lease {
+        Lease {
+            address: Ipv4Addr::new(10, 0, 2, last),
+            prefix_len: 24,
+            router: None,
+            resolvers: Servers::new(),
+            ntp_servers: Servers::new(),
+            mtu: None,
+            lease_s: 3600,
+            server: Ipv4Addr::new(10, 0, 2, 2),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! PID 1, and the two sandboxed services it is also the binary of: `netd` and `timed`.
+//!
+//! PID 1 mounts, starts services when *facts* become true, applies what they find out, passes
+//! messages between console and connector, and takes the machine down in order. It parses no byte
+//! that came from the network: `netd` and `timed` do, without privileges, and give it typed values
+//! that it checks.
+//!
+//! Suggested reading order:
+//!
+//! 1. [`boot`]: the boot, top to bottom. [`mounts`], [`sysctl`], [`build_info`]: its tables.
+//! 2. [`machine`]: the event loop, with one closed list of events.
+//! 3. [`service`]: the table of services; [`supervisor`]: pure, which of them runs and when.
+//! 4. [`hub`]: pure, the facts and who is told; [`channel`]: how.
+//! 5. [`lease`], [`clock`]: pure decisions about what `netd` and `timed` report.
+//! 6. [`network`], [`netlink`], [`hardware`], [`terminals`], [`process`], [`signals`],
+//!    [`watchdog`], [`logger`], [`log_ring`], [`readiness`]: the input and output.
+//! 7. [`netd`], [`timed`]: the services.
+//!
+//! Never: an unsafe block, a wait without a deadline or an event behind it, an exit of PID 1.
+#![forbid(unsafe_code)]
+
+pub mod boot;
+pub mod build_info;
+pub mod mounts;
+pub mod sysctl;
+
+pub mod machine;
+
+pub mod service;
+pub mod supervisor;
+
+pub mod channel;
+pub mod hub;
+
+pub mod clock;
+pub mod lease;
+
+pub mod hardware;
+pub mod log_ring;
+pub mod logger;
+pub mod netlink;
+pub mod network;
+pub mod process;
+pub mod readiness;
+pub mod role;
+pub mod signals;
+pub mod terminals;
+pub mod watchdog;
+
+pub mod netd;
+pub mod timed;

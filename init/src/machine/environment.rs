@@ -1,0 +1,213 @@
+//! What PID 1 does about the machine's surroundings: NIC, lease, clock, disks and buttons.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use connector_proto::local::{Lease, Sample};
+use connector_proto::time::Instant;
+use rustix::process::Signal;
+
+use super::Machine;
+use crate::clock::{self, Decision};
+use crate::hardware::{self, StatePartition};
+use crate::hub::Topic;
+use crate::lease;
+use crate::network::Change;
+use crate::service::{Condition, Service};
+
+/// How long after the start a disk may appear before the connector is started without one.
+const STATE_SETTLES_IN: Duration = Duration::from_secs(10);
+
+/// PID 1 takes a lease back this long after its end, if `netd` did not.
+const LEASE_GRACE: Duration = Duration::from_secs(5);
+
+/// The search for the state partition.
+#[derive(Debug)]
+pub(super) struct StateDisk {
+    partition: Option<File>,
+    settles_at: Option<Instant>,
+}
+
+impl StateDisk {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { partition: None, settles_at: Some(now + STATE_SETTLES_IN) }
+    }
+
+    /// A descriptor for the connector.
+    pub(super) fn descriptor(&self) -> io::Result<Option<OwnedFd>> {
+        self.partition.as_ref().map(|file| Ok(file.try_clone()?.into())).transpose()
+    }
+
+    pub(super) const fn poll_timeout(&self) -> Option<Instant> {
+        self.settles_at
+    }
+
+    pub(super) fn is_settling_over(&self, now: Instant) -> bool {
+        self.settles_at.is_some_and(|at| at <= now)
+    }
+}
+
+impl Machine {
+    /// Looks at the network links and tells everybody what changed.
+    pub(super) fn look_at_links(&mut self, now: Instant) {
+        for change in self.network.refresh() {
+            match change {
+                Change::Found(link) => {
+                    let mac = link.mac.unwrap_or_default();
+                    log::info!("NIC {} with MAC {mac:02x?}", link.name);
+                    let letters = self.hub.nic_found(now, &link.name, mac);
+                    self.deliver(letters);
+                    self.supervisor.handle_condition(now, Condition::Nic);
+                }
+                Change::Lost => {
+                    log::warn!("the NIC is gone");
+                    self.supervisor.handle_condition_lost(Condition::Nic);
+                    self.supervisor.handle_condition_lost(Condition::NetUp);
+                    self.lease_until = None;
+                    let letters = self.hub.nic_lost(now);
+                    self.deliver(letters);
+                    // Its packet socket is of the NIC that is gone.
+                    self.signal(Service::Netd, Signal::KILL);
+                }
+                Change::Carrier(up) => {
+                    log::info!("the link is {}", if up { "up" } else { "down" });
+                    let letters = self.hub.carrier(now, up);
+                    self.deliver(letters);
+                }
+            }
+        }
+    }
+
+    /// Looks for disks and buttons.
+    pub(super) fn look_at_devices(&mut self, now: Instant) {
+        self.look_for_state_partition(now);
+        let known: Vec<_> = self.buttons.iter().map(|(path, _)| path.clone()).collect();
+        for (path, device) in hardware::power_buttons(&known) {
+            log::info!("power button {}", path.display());
+            self.buttons.push((path, device));
+        }
+    }
+
+    pub(super) fn look_for_state_partition(&mut self, now: Instant) {
+        if self.state_disk.partition.is_some() {
+            return;
+        }
+        match hardware::state_partition() {
+            StatePartition::Found(file) => {
+                log::info!("the state partition is there");
+                self.state_disk.partition = Some(file);
+                self.hub.solved(Topic::State);
+                // One that was started without it is started again with it.
+                self.signal(Service::Connector, Signal::TERM);
+            }
+            StatePartition::Unusable(sentence) => {
+                let letters = self.hub.problem(now, Topic::State, &sentence);
+                self.deliver(letters);
+            }
+            StatePartition::Absent if self.state_disk.poll_timeout().is_none_or(|at| at <= now) => {
+                let letters = self.hub.problem(now, Topic::State, NO_STATE_PARTITION);
+                self.deliver(letters);
+            }
+            StatePartition::Absent => return,
+        }
+        self.state_disk.settles_at = None;
+        self.supervisor.handle_condition(now, Condition::StateSettled);
+    }
+
+    /// Checks a lease and applies it.
+    pub(super) fn take_lease(&mut self, now: Instant, offered: &Lease) {
+        let lease = match lease::check(offered) {
+            Ok(lease) => lease,
+            Err(error) => {
+                log::warn!("{error}");
+                let letters = self.hub.problem(now, Topic::Lease, &error.to_string());
+                return self.deliver(letters);
+            }
+        };
+        if let Err(error) = self.network.apply(&lease) {
+            let sentence = format!("The kernel refuses the lease of {}: {error}", lease.address);
+            log::error!("{sentence}");
+            let letters = self.hub.problem(now, Topic::Lease, &sentence);
+            return self.deliver(letters);
+        }
+        log::info!("address {}/{} from {}", lease.address, lease.prefix_len, lease.server);
+        self.hub.solved(Topic::Lease);
+        self.lease_until = Some(now + Duration::from_secs(u64::from(lease.lease_s)) + LEASE_GRACE);
+        let has_ntp = !lease.ntp_servers.is_empty();
+        let mut letters = self.hub.leased(now, lease);
+        if !has_ntp && !self.hub.is_clock_ok() {
+            letters.extend(self.hub.problem(now, Topic::Time, NO_NTP_SERVER));
+        }
+        self.deliver(letters);
+        self.supervisor.handle_condition(now, Condition::NetUp);
+    }
+
+    /// Takes away what the lease gave.
+    pub(super) fn lose_lease(&mut self, now: Instant) {
+        log::warn!("the lease has ended");
+        self.lease_until = None;
+        self.network.remove();
+        let letters = self.hub.lease_lost(now);
+        self.deliver(letters);
+        self.supervisor.handle_condition_lost(Condition::NetUp);
+    }
+
+    /// Takes the lease away at its end even if `netd` says nothing.
+    pub(super) fn check_lease_end(&mut self, now: Instant) {
+        if self.lease_until.is_some_and(|until| until <= now) {
+            self.lose_lease(now);
+        }
+    }
+
+    /// Sets the clock by a sample, if it has to be.
+    pub(super) fn take_sample(&mut self, now: Instant, sample: &Sample) {
+        if sample.at_boot_us < self.clock_set_at.as_micros() {
+            return;
+        }
+        let real = clock::real_now();
+        let moved_us =
+            match clock::decide(real, self.clock_floor, self.hub.is_clock_ok(), sample) {
+                Decision::Keep => 0,
+                Decision::Step { to } => match self.step_clock(to) {
+                    Ok(()) => sample.offset_us,
+                    Err(error) => return log::error!("cannot set the clock: {error}"),
+                },
+                Decision::BelowFloor => {
+                    return self.distrust(now, sample, "a time before this image was built");
+                }
+                Decision::TooFarBack => {
+                    return self.distrust(now, sample, "that the clock is days ahead");
+                }
+            };
+        log::info!(
+            "clock: off by {} us, within {} us, by {}; moved by {moved_us} us",
+            sample.offset_us,
+            sample.bound_us,
+            sample.server
+        );
+        self.hub.solved(Topic::Time);
+        let letters = self.hub.clock_ok(now, sample.server, moved_us, sample.bound_us);
+        self.deliver(letters);
+        self.supervisor.handle_condition(now, Condition::ClockOk);
+    }
+
+    fn step_clock(&mut self, to: i64) -> io::Result<()> {
+        clock::set_real(to)?;
+        self.clock_set_at = clock::boot_now();
+        Ok(())
+    }
+
+    fn distrust(&mut self, now: Instant, sample: &Sample, claim: &str) {
+        let sentence = format!("NTP server {} claims {claim}: check it.", sample.server);
+        log::warn!("{sentence} Offset {} us.", sample.offset_us);
+        let letters = self.hub.problem(now, Topic::Time, &sentence);
+        self.deliver(letters);
+    }
+}
+
+const NO_STATE_PARTITION: &str =
+    "No disk carries the state partition outgate-state: attach the image's disk, then restart.";
+const NO_NTP_SERVER: &str =
+    "The DHCP server names no NTP server: add option 42 there, so that the clock can be set.";

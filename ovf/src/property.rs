@@ -1,0 +1,164 @@
+//! The table of property keys.
+
+use crate::value::{self, Value};
+pub use crate::value::{EdgeName, ValueError};
+
+/// Every property there is, in the order in which a deployment dialogue shows them.
+pub const PROPERTIES: &[Property] = &[
+    Property {
+        key: "outgate.edge",
+        kind: Kind::Edge,
+        default: None,
+        purpose: "Service edge to connect to: host or host:port. Port 443 unless given.",
+    },
+    Property {
+        key: "outgate.hostname",
+        kind: Kind::Hostname,
+        default: None,
+        purpose: "Host name of this machine, sent with DHCP and shown on its console.",
+    },
+    Property {
+        key: "outgate.address",
+        kind: Kind::Address,
+        default: None,
+        purpose: "Static IPv4 address with prefix length, e.g. 192.0.2.10/24. Empty: DHCP.",
+    },
+    Property {
+        key: "outgate.gateway",
+        kind: Kind::Gateway,
+        default: None,
+        purpose: "IPv4 address of the default gateway, with a static address only.",
+    },
+    Property {
+        key: "outgate.resolvers",
+        kind: Kind::Resolvers,
+        default: None,
+        purpose: "IPv4 addresses of up to three DNS resolvers, separated by commas.",
+    },
+    Property {
+        key: "outgate.ntp",
+        kind: Kind::TimeServers,
+        default: None,
+        purpose: "Names or IPv4 addresses of up to four NTP servers, separated by commas.",
+    },
+];
+
+/// What every key begins with.
+pub const KEY_PREFIX: &str = "outgate.";
+/// What every QEMU fw_cfg item of ours begins with; `opt/` is the part QEMU leaves to users.
+pub const FW_CFG_PREFIX: &str = "opt/outgate/";
+/// Longest fw_cfg item name QEMU takes (`docs/specs/fw_cfg.rst`: 56 bytes with the NUL).
+pub const FW_CFG_NAME_BYTES_MAX: usize = 55;
+
+/// One setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Property {
+    /// Its key in OVF descriptors and environments.
+    pub key: &'static str,
+    /// What its value is.
+    pub kind: Kind,
+    /// The value when none is given; `None` means the appliance finds out or asks.
+    pub default: Option<&'static str>,
+    /// One sentence for the person who fills it in.
+    pub purpose: &'static str,
+}
+
+/// What a value is, and so which type it is parsed into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// [`Value::Address`].
+    Address,
+    /// [`Value::Edge`].
+    Edge,
+    /// [`Value::Gateway`].
+    Gateway,
+    /// [`Value::Hostname`].
+    Hostname,
+    /// [`Value::Resolvers`].
+    Resolvers,
+    /// [`Value::TimeServers`].
+    TimeServers,
+}
+
+impl Property {
+    /// The property called `key`.
+    #[must_use]
+    pub fn find(key: &str) -> Option<&'static Self> {
+        PROPERTIES.iter().find(|property| property.key == key)
+    }
+
+    /// The value of `text`, or nothing when the field was left empty.
+    ///
+    /// # Errors
+    /// When the text is longer than [`value::TEXT_BYTES_MAX`] or not of this property's kind.
+    pub fn parse(&self, text: &str) -> Result<Option<Value>, ValueError> {
+        value::parse(self.kind, text)
+    }
+
+    /// The name of the QEMU fw_cfg item that carries this property: see [`fw_cfg_name`].
+    #[must_use]
+    pub fn fw_cfg_name(&self) -> String {
+        fw_cfg_name(self.key)
+    }
+}
+
+/// The name of the QEMU fw_cfg item for `key`: `opt/outgate/edge` for `outgate.edge`. In the
+/// guest its content is `/sys/firmware/qemu_fw_cfg/by_name/<name>/raw`.
+#[must_use]
+pub fn fw_cfg_name(key: &str) -> String {
+    format!(
+        "{FW_CFG_PREFIX}{}",
+        key.strip_prefix(KEY_PREFIX).unwrap_or(key)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_edge_travels_as_opt_outgate_edge() {
+        assert_eq!(fw_cfg_name("outgate.edge"), "opt/outgate/edge");
+        assert_eq!(
+            Property::find("outgate.edge").unwrap().fw_cfg_name(),
+            "opt/outgate/edge"
+        );
+    }
+
+    #[test]
+    fn every_key_is_ours_unique_and_short_enough_for_fw_cfg() {
+        for (index, property) in PROPERTIES.iter().enumerate() {
+            assert!(property.key.starts_with(KEY_PREFIX));
+            assert!(property.fw_cfg_name().len() <= FW_CFG_NAME_BYTES_MAX);
+            assert!(
+                PROPERTIES[..index]
+                    .iter()
+                    .all(|other| other.key != property.key)
+            );
+        }
+    }
+
+    #[test]
+    fn no_property_carries_a_secret() {
+        for word in ["key", "password", "secret", "token", "credential"] {
+            let names = |property: &Property| property.key.to_lowercase().contains(word);
+            assert!(!PROPERTIES.iter().any(names), "{word}");
+        }
+    }
+
+    #[test]
+    fn defaults_are_values_of_their_own_kind() {
+        for property in PROPERTIES {
+            if let Some(text) = property.default {
+                assert!(property.parse(text).unwrap().is_some(), "{}", property.key);
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_field_is_no_value() {
+        for property in PROPERTIES {
+            assert_eq!(property.parse(" \n"), Ok(None), "{}", property.key);
+        }
+    }
+}

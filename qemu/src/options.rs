@@ -1,0 +1,161 @@
+//! The command line of `vm`.
+
+use std::path::PathBuf;
+
+use qemu::mac::Mac;
+
+/// What `--help` prints.
+pub const USAGE: &str = "\
+Boots an image with its serial console on the terminal.
+
+  --image FILE        the qcow2 to boot               [target/image/outgate.qcow2]
+  --disk FILE         the machine's disk, a copy of the image made at its first start, so that
+                      an enrolment survives            [target/vm/outgate.qcow2]
+  --fresh             makes that copy anew: the machine forgets everything
+  --memory MIB        memory                           [128]
+  --firmware KIND     bios or uefi                     [bios]
+  --mac ADDRESS       the network card's address       [00:50:56:00:00:01]
+  --net user          QEMU's own network: DHCP, DNS, NAT to this computer's network  [this]
+  --net socket PATH   a lab network that listens on this unix socket
+  --edge HOST[:PORT]  tells the machine its service edge (fw_cfg opt/outgate/edge)
+";
+
+/// A parsed command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// The image the disk is copied from.
+    pub image: PathBuf,
+    /// The disk.
+    pub disk: PathBuf,
+    /// Whether the disk is copied anew.
+    pub fresh: bool,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// UEFI rather than BIOS.
+    pub uefi: bool,
+    /// The network card's address.
+    pub mac: Mac,
+    /// The lab network's socket; QEMU's own network when none.
+    pub net_socket: Option<PathBuf>,
+    /// The service edge to tell the machine of.
+    pub edge: Option<String>,
+}
+
+impl Options {
+    /// Parses the arguments after the program's name. `None` when help is asked for.
+    ///
+    /// # Errors
+    /// A sentence that names the argument and what is wrong with it.
+    pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Self>, String> {
+        let mut options = Self {
+            image: "target/image/outgate.qcow2".into(),
+            disk: "target/vm/outgate.qcow2".into(),
+            fresh: false,
+            memory_mib: 128,
+            uefi: false,
+            mac: Mac::in_static_range(1),
+            net_socket: None,
+            edge: None,
+        };
+        let mut arguments = arguments.into_iter();
+        while let Some(name) = arguments.next() {
+            let mut value = || {
+                arguments
+                    .next()
+                    .ok_or_else(|| format!("{name} needs a value"))
+            };
+            match name.as_str() {
+                "--help" | "-h" => return Ok(None),
+                "--image" => options.image = value()?.into(),
+                "--disk" => options.disk = value()?.into(),
+                "--fresh" => options.fresh = true,
+                "--memory" => options.memory_mib = memory_mib(&value()?)?,
+                "--firmware" => options.uefi = is_uefi(&value()?)?,
+                "--mac" => {
+                    options.mac = value()?
+                        .parse()
+                        .map_err(|error| format!("--mac: {error}"))?;
+                }
+                "--net" => match value()?.as_str() {
+                    "user" => options.net_socket = None,
+                    "socket" => options.net_socket = Some(value()?.into()),
+                    other => return Err(format!("--net {other}: it is user or socket PATH")),
+                },
+                "--edge" => options.edge = Some(value()?),
+                _ => return Err(format!("{name} is unknown; --help lists what there is")),
+            }
+        }
+        Ok(Some(options))
+    }
+}
+
+fn memory_mib(text: &str) -> Result<u32, String> {
+    text.parse()
+        .ok()
+        .filter(|mib| (32..=65536).contains(mib))
+        .ok_or_else(|| format!("--memory {text}: a number of MiB from 32 to 65536"))
+}
+
+fn is_uefi(text: &str) -> Result<bool, String> {
+    match text {
+        "bios" => Ok(false),
+        "uefi" => Ok(true),
+        _ => Err(format!("--firmware {text}: it is bios or uefi")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_arguments_the_last_built_image_boots_on_its_own_network() {
+        let options = parse("").unwrap().unwrap();
+        assert_eq!(options.image, PathBuf::from("target/image/outgate.qcow2"));
+        assert_eq!(
+            (options.memory_mib, options.uefi, options.net_socket),
+            (128, false, None)
+        );
+    }
+
+    #[test]
+    fn every_option_is_taken() {
+        let options = parse(
+            "--image a --disk b --fresh --memory 256 --firmware uefi --mac 00:50:56:00:00:09 \
+             --net socket c --edge edge.outgate.example:443",
+        )
+        .unwrap()
+        .unwrap();
+        let expected = Options {
+            image: "a".into(),
+            disk: "b".into(),
+            fresh: true,
+            memory_mib: 256,
+            uefi: true,
+            mac: Mac::in_static_range(9),
+            net_socket: Some("c".into()),
+            edge: Some("edge.outgate.example:443".to_owned()),
+        };
+        assert_eq!(options, expected);
+    }
+
+    #[test]
+    fn a_wrong_argument_is_named() {
+        for (line, word) in [
+            ("--memory lots", "lots"),
+            ("--memory", "needs a value"),
+            ("--firmware coreboot", "coreboot"),
+            ("--mac 1", "--mac"),
+            ("--net tap", "tap"),
+            ("--frsh", "--frsh"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert!(error.contains(word), "{line}: {error}");
+        }
+        assert_eq!(parse("--memory 64 --help"), Ok(None));
+    }
+
+    fn parse(line: &str) -> Result<Option<Options>, String> {
+        Options::parse(line.split_whitespace().map(str::to_owned))
+    }
+}

@@ -1,0 +1,223 @@
+//! The virtual network: a thread that is everything a guest's network card can reach.
+//!
+//! ```text
+//!  guest 10.77.0.15 ──┐           ┌── 10.77.0.1    router, DHCP server
+//!                     ├─ switch ──┼── 10.77.0.53   resolver
+//!  more guests ───────┘           ├── 10.77.0.123  time server
+//!                                 ├── 10.77.0.80   the private application, port 80
+//!                                 └── 203.0.113.10 the service edge, port 443: relayed to a
+//!                                                  server on the host's loopback
+//! ```
+//!
+//! Guests connect to a unix socket, as QEMU's `-netdev stream` does; no privileges are needed.
+//! Nothing else exists: a packet to any other address is never answered, and one to another port
+//! of a host that exists is refused.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use qemu::temp::TempDir;
+use rustix::event::{EventfdFlags, eventfd};
+use std::os::fd::OwnedFd;
+
+use crate::pcap::Capture;
+
+pub mod address;
+pub mod service;
+
+pub mod datagram;
+pub mod dhcp;
+pub mod dns;
+pub mod http;
+pub mod ntp;
+
+pub mod link;
+pub mod port;
+pub mod wire;
+
+mod flow;
+mod node;
+mod settings;
+
+pub use dhcp::LeaseTerms;
+pub use settings::Faults;
+
+use address::EDGE;
+use http::RequestLog;
+use node::Node;
+use service::Answerer;
+use settings::{Settings, Shared};
+
+/// A running virtual network. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Network {
+    folder: TempDir,
+    shared: Arc<Mutex<Shared>>,
+    wake: Arc<OwnedFd>,
+    capture: Capture,
+    requests: RequestLog,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Network {
+    /// Starts a network whose frames are captured into the file `pcap`. The same `seed` loses the
+    /// same frames.
+    ///
+    /// # Errors
+    /// Those of creating a socket, the capture file or a thread.
+    pub fn start(pcap: &Path, seed: u64) -> io::Result<Self> {
+        let folder = TempDir::new("outgate-network")?;
+        let listener = UnixListener::bind(folder.path().join(SOCKET))?;
+        listener.set_nonblocking(true)?;
+        let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
+        let capture = Capture::create(pcap)?;
+        let requests = RequestLog::default();
+        let shared = Arc::new(Mutex::new(Shared {
+            settings: Settings::new(&requests),
+            cuts: Vec::new(),
+            edge_connections: 0,
+            ended: false,
+        }));
+        let node = Node::new(
+            listener,
+            Arc::clone(&wake),
+            Arc::clone(&shared),
+            capture.clone(),
+            seed,
+        );
+        let thread = thread::Builder::new()
+            .name("virtual network".to_owned())
+            .spawn(|| node.run())?;
+        Ok(Self {
+            folder,
+            shared,
+            wake,
+            capture,
+            requests,
+            thread: Some(thread),
+        })
+    }
+
+    /// The unix socket that guests connect to.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join(SOCKET)
+    }
+
+    /// Every frame.
+    pub fn capture(&self) -> &Capture {
+        &self.capture
+    }
+
+    /// The request lines that the private application received.
+    pub fn application_requests(&self) -> Vec<String> {
+        self.requests.lines()
+    }
+
+    /// Sets who is silent.
+    pub fn set_faults(&self, faults: Faults) {
+        self.change(|shared| shared.settings.faults = faults);
+    }
+
+    /// Changes who is silent.
+    pub fn with_faults(&self, change: impl FnOnce(&mut Faults)) {
+        self.change(|shared| change(&mut shared.settings.faults));
+    }
+
+    /// Where on the host the service edge listens.
+    pub fn set_edge(&self, address: SocketAddr) {
+        self.change(|shared| {
+            shared
+                .settings
+                .answerers
+                .insert(EDGE, Answerer::Host(address));
+        });
+    }
+
+    /// Resets all connections to the edge; new ones are possible.
+    pub fn cut_edge_connections(&self) {
+        self.cut_connections(EDGE);
+    }
+
+    /// Resets all connections to an address; new ones are possible.
+    pub fn cut_connections(&self, address: SocketAddrV4) {
+        self.change(|shared| shared.cuts.push(address));
+    }
+
+    /// How many connections to the edge are open.
+    pub fn edge_connections(&self) -> usize {
+        self.lock().edge_connections
+    }
+
+    /// Lets `answerer` answer at an address and port, which may be a new host.
+    pub fn serve(&self, address: SocketAddrV4, answerer: Answerer) {
+        self.change(|shared| {
+            shared.settings.answerers.insert(address, answerer);
+        });
+    }
+
+    /// Tells the resolver a name. An existing one is replaced.
+    pub fn set_name(&self, name: &str, address: Ipv4Addr) {
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        self.change(|shared| {
+            shared.settings.names.insert(name, address);
+        });
+    }
+
+    /// Makes the resolver deny a name.
+    pub fn remove_name(&self, name: &str) {
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        self.change(|shared| {
+            shared.settings.names.remove(&name);
+        });
+    }
+
+    /// What the time server adds to the host's clock, in milliseconds.
+    pub fn set_clock_offset_ms(&self, offset_ms: i64) {
+        self.change(|shared| shared.settings.clock_offset_ms = offset_ms);
+    }
+
+    /// What new and renewed leases say.
+    pub fn set_lease_terms(&self, terms: LeaseTerms) {
+        self.change(|shared| shared.settings.lease_terms = terms);
+    }
+
+    /// How long a frame takes, one way.
+    pub fn set_latency(&self, latency: Duration) {
+        self.change(|shared| shared.settings.latency = latency);
+    }
+
+    /// How many frames in a thousand are lost, each way.
+    pub fn set_loss_per_mille(&self, per_mille: u16) {
+        self.change(|shared| shared.settings.loss_per_mille = per_mille);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Shared)) {
+        change(&mut self.lock());
+        // Fails only when the counter is at its end: then the thread wakes anyway.
+        let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        self.change(|shared| shared.ended = true);
+        let outcome = self.thread.take().map(JoinHandle::join);
+        if let Some(Ok(Err(error))) = outcome
+            && !thread::panicking()
+        {
+            panic!("the virtual network failed: {error}");
+        }
+    }
+}
+
+/// The socket's name in the network's folder.
+const SOCKET: &str = "cable";

@@ -1,0 +1,437 @@
+//! The thread that is the network: a switch with a port for each guest, and behind it one node
+//! that is router, DHCP server, resolver, time server, and every host that answers.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddrV4;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use smoltcp::iface::{Config, Interface, SocketSet};
+use smoltcp::time::Instant as WireInstant;
+use smoltcp::wire::{
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
+    HardwareAddress, IpCidr, IpProtocol, Ipv4Packet, TcpPacket,
+};
+
+use super::address::{EDGE, GATEWAY, GATEWAY_MAC, PREFIX_LENGTH, RESOLVER, TIME_SERVER};
+use super::datagram::Datagram;
+use super::dhcp::{self, DhcpServer};
+use super::flow::Flows;
+use super::link::{Chance, DelayLine};
+use super::port::Port;
+use super::settings::{Settings, Shared};
+use super::wire::Wire;
+use super::{dns, ntp};
+use crate::pcap::{Capture, Direction};
+
+/// Guests at the same time. Beyond it, new ones are turned away.
+const PORTS_MAX: usize = 32;
+
+/// The network's state, owned by its thread.
+pub(crate) struct Node {
+    listener: UnixListener,
+    wake: Arc<OwnedFd>,
+    shared: Arc<Mutex<Shared>>,
+    capture: Capture,
+    began: Instant,
+    cables: HashMap<usize, Cable>,
+    next_cable: usize,
+    /// Which port a hardware address was last seen at.
+    seen_at: HashMap<[u8; 6], usize>,
+    chance: Chance,
+    dhcp: DhcpServer,
+    interface: Interface,
+    wire: Wire,
+    sockets: SocketSet<'static>,
+    flows: Flows,
+}
+
+/// A port and the frames on their way through its cable.
+struct Cable {
+    port: Port,
+    from_guest: DelayLine<Vec<u8>>,
+    to_guest: DelayLine<Vec<u8>>,
+}
+
+impl Node {
+    pub(crate) fn new(
+        listener: UnixListener,
+        wake: Arc<OwnedFd>,
+        shared: Arc<Mutex<Shared>>,
+        capture: Capture,
+        seed: u64,
+    ) -> Self {
+        let began = Instant::now();
+        let mut wire = Wire::default();
+        let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(GATEWAY_MAC)));
+        config.random_seed = seed;
+        let mut interface = Interface::new(config, &mut wire, WireInstant::ZERO);
+        interface.update_ip_addrs(|addresses| {
+            // The first of at least one: there is room.
+            let _ = addresses.push(IpCidr::new(GATEWAY.into(), PREFIX_LENGTH));
+        });
+        // Which hosts exist is decided in `ip_from_guest`, before a packet gets here.
+        interface.set_any_ip(true);
+        Self {
+            listener,
+            wake,
+            shared,
+            capture,
+            began,
+            cables: HashMap::new(),
+            next_cable: 0,
+            seen_at: HashMap::new(),
+            chance: Chance::new(seed),
+            dhcp: DhcpServer::default(),
+            interface,
+            wire,
+            sockets: SocketSet::new(Vec::new()),
+            flows: Flows::default(),
+        }
+    }
+
+    /// Runs until the handle is dropped.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        loop {
+            let Some(settings) = self.take_orders() else {
+                return Ok(());
+            };
+            self.accept()?;
+            self.read_ports(&settings);
+            self.deliver_to_node(&settings);
+            self.poll_stack(&settings);
+            self.deliver_to_guests();
+            self.report();
+            self.wait()?;
+        }
+    }
+
+    /// The current settings, after doing what was ordered; None at the end.
+    fn take_orders(&mut self) -> Option<Settings> {
+        // Empties the counter; there is nothing to read when something else woke us.
+        let _ = rustix::io::read(&*self.wake, &mut [0; 8]);
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if shared.ended {
+            return None;
+        }
+        for address in std::mem::take(&mut shared.cuts) {
+            self.flows.cut(&mut self.sockets, address);
+        }
+        Some(shared.settings.clone())
+    }
+
+    fn accept(&mut self) -> io::Result<()> {
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) if self.cables.len() < PORTS_MAX => {
+                    let port = Port::new(stream)?;
+                    let (from_guest, to_guest) = (DelayLine::default(), DelayLine::default());
+                    self.cables.insert(
+                        self.next_cable,
+                        Cable {
+                            port,
+                            from_guest,
+                            to_guest,
+                        },
+                    );
+                    self.next_cable += 1;
+                }
+                Ok(_) => {}
+                Err(error) if super::port::is_transient(&error) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Takes the frames that guests sent.
+    fn read_ports(&mut self, settings: &Settings) {
+        let now = Instant::now();
+        let (capture, chance) = (&self.capture, &mut self.chance);
+        self.cables.retain(|_, cable| {
+            let line = &mut cable.from_guest;
+            let received = cable.port.receive(|frame| {
+                capture.record(Direction::FromGuest, &frame);
+                if !is_lost(settings, chance) {
+                    line.push(now, settings.latency, frame);
+                }
+            });
+            // A closed port is a machine that was switched off.
+            received.is_ok()
+        });
+    }
+
+    /// Acts on the frames that have arrived at the switch.
+    fn deliver_to_node(&mut self, settings: &Settings) {
+        let now = Instant::now();
+        let mut arrived = Vec::new();
+        for (&index, cable) in &mut self.cables {
+            while let Some(frame) = cable.from_guest.pop(now) {
+                arrived.push((index, frame));
+            }
+        }
+        for (index, frame) in arrived {
+            self.switch(settings, index, frame);
+        }
+    }
+
+    fn switch(&mut self, settings: &Settings, from_cable: usize, frame: Vec<u8>) {
+        let Ok(ethernet) = EthernetFrame::new_checked(&frame) else {
+            return;
+        };
+        let (from, to) = (ethernet.src_addr(), ethernet.dst_addr());
+        self.seen_at.insert(from.0, from_cable);
+        if !to.is_unicast() {
+            let others: Vec<_> = self
+                .cables
+                .keys()
+                .copied()
+                .filter(|&index| index != from_cable)
+                .collect();
+            for index in others {
+                self.send(settings, index, frame.clone());
+            }
+            self.node_input(settings, &frame);
+        } else if to.0 == GATEWAY_MAC {
+            self.node_input(settings, &frame);
+        } else if let Some(&index) = self.seen_at.get(&to.0) {
+            self.send(settings, index, frame);
+        }
+    }
+
+    /// Acts on a frame for the node itself.
+    fn node_input(&mut self, settings: &Settings, frame: &[u8]) {
+        let Ok(ethernet) = EthernetFrame::new_checked(frame) else {
+            return;
+        };
+        match ethernet.ethertype() {
+            EthernetProtocol::Arp if asks_for_a_host(settings, ethernet.payload()) => {
+                self.stack_input(settings, frame);
+            }
+            EthernetProtocol::Ipv4 => self.ip_from_guest(settings, frame, ethernet.payload()),
+            EthernetProtocol::Arp | EthernetProtocol::Ipv6 | EthernetProtocol::Unknown(_) => {}
+        }
+    }
+
+    fn ip_from_guest(&mut self, settings: &Settings, frame: &[u8], packet: &[u8]) {
+        if let Some(datagram) = Datagram::parse(frame) {
+            if let Some(answer) = self.answer(settings, &datagram) {
+                self.send_to_mac(settings, answer.to_mac, answer.emit());
+            }
+            return;
+        }
+        let Some(segment) = Segment::parse(packet) else {
+            return;
+        };
+        let host = segment.to.ip();
+        let is_silent = settings.faults.edge_silent && host == EDGE.ip();
+        if is_silent || !settings.answerers.keys().any(|known| known.ip() == host) {
+            return;
+        }
+        let key = (segment.from, segment.to);
+        let answerer = settings
+            .answerers
+            .get(&segment.to)
+            .filter(|_| segment.opens);
+        if let Some(answerer) = answerer {
+            self.flows.arm(&mut self.sockets, key, answerer);
+        }
+        self.stack_input(settings, frame);
+        if answerer.is_some() {
+            self.flows.disarm(&mut self.sockets, &key);
+        }
+    }
+
+    /// The answer to a datagram, from the one server it is for.
+    fn answer(&mut self, settings: &Settings, datagram: &Datagram) -> Option<Datagram> {
+        let faults = &settings.faults;
+        let (host, port) = (*datagram.to.ip(), datagram.to.port());
+        let payload = match port {
+            dhcp::SERVER_PORT if !faults.dhcp_silent => {
+                return self.dhcp.answer(datagram, &settings.lease_terms);
+            }
+            dns::PORT if host == RESOLVER && !faults.dns_silent => {
+                dns::answer(&datagram.payload, &settings.names)?
+            }
+            ntp::PORT if host == TIME_SERVER && !faults.ntp_silent => ntp::answer(
+                &datagram.payload,
+                ntp::shifted_clock(settings.clock_offset_ms),
+            )?,
+            _ => return None,
+        };
+        Some(datagram.answer(GATEWAY_MAC, payload))
+    }
+
+    fn stack_input(&mut self, settings: &Settings, frame: &[u8]) {
+        self.wire.incoming.push_back(frame.to_vec());
+        self.poll_stack(settings);
+    }
+
+    /// Lets the TCP stack work until it has nothing to do now.
+    fn poll_stack(&mut self, settings: &Settings) {
+        let now = self.wire_now();
+        self.interface.poll(now, &mut self.wire, &mut self.sockets);
+        self.flows.pump(&mut self.sockets);
+        // What the pump read and wrote opens windows and fills segments.
+        self.interface.poll(now, &mut self.wire, &mut self.sockets);
+        while let Some(frame) = self.wire.outgoing.pop_front() {
+            if settings.faults.edge_silent && comes_from_edge(&frame) {
+                continue;
+            }
+            if let Some(to) = frame.first_chunk::<6>() {
+                self.send_to_mac(settings, *to, frame);
+            }
+        }
+    }
+
+    fn send_to_mac(&mut self, settings: &Settings, mac: [u8; 6], frame: Vec<u8>) {
+        if !EthernetAddress(mac).is_unicast() {
+            let all: Vec<_> = self.cables.keys().copied().collect();
+            for index in all {
+                self.send(settings, index, frame.clone());
+            }
+        } else if let Some(&index) = self.seen_at.get(&mac) {
+            self.send(settings, index, frame);
+        }
+    }
+
+    /// Puts a frame into a cable.
+    fn send(&mut self, settings: &Settings, cable: usize, frame: Vec<u8>) {
+        if is_lost(settings, &mut self.chance) {
+            return;
+        }
+        if let Some(cable) = self.cables.get_mut(&cable) {
+            cable.to_guest.push(Instant::now(), settings.latency, frame);
+        }
+    }
+
+    /// Writes the frames that have arrived at guests' ports.
+    fn deliver_to_guests(&mut self) {
+        let now = Instant::now();
+        let capture = &self.capture;
+        self.cables.retain(|_, cable| {
+            while let Some(frame) = cable.to_guest.pop(now) {
+                if cable.port.send(&frame) {
+                    capture.record(Direction::ToGuest, &frame);
+                }
+            }
+            cable.port.flush().is_ok()
+        });
+    }
+
+    /// Tells the handle what it may ask for.
+    fn report(&self) {
+        // The capture reports its own failure to whoever asks for its file.
+        let _ = self.capture.flush();
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.edge_connections = self.flows.open_to(&self.sockets, EDGE);
+    }
+
+    /// Waits until a socket, the handle or a timer wants something.
+    fn wait(&mut self) -> io::Result<()> {
+        let timeout = self.timeout().map(timespec);
+        let mut fds = vec![
+            PollFd::from_borrowed_fd(self.wake.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.listener.as_fd(), PollFlags::IN),
+        ];
+        for cable in self.cables.values() {
+            let mut flags = PollFlags::IN;
+            flags.set(PollFlags::OUT, cable.port.wants_write());
+            fds.push(PollFd::from_borrowed_fd(cable.port.as_fd(), flags));
+        }
+        let flows = self.flows.interests(&self.sockets);
+        fds.extend(flows.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// How long there is nothing to do unless something arrives.
+    fn timeout(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        let lines = self.cables.values().flat_map(|cable| {
+            [cable.from_guest.next_due(), cable.to_guest.next_due()]
+                .into_iter()
+                .flatten()
+        });
+        let lines = lines.min().map(|due| due.saturating_duration_since(now));
+        let wire_now = self.wire_now();
+        let stack = self
+            .interface
+            .poll_delay(wire_now, &self.sockets)
+            .map(Duration::from);
+        lines.into_iter().chain(stack).min()
+    }
+
+    fn wire_now(&self) -> WireInstant {
+        let micros = i64::try_from(self.began.elapsed().as_micros()).unwrap_or(i64::MAX);
+        WireInstant::from_micros(micros)
+    }
+}
+
+/// Whether the cable swallows a frame.
+fn is_lost(settings: &Settings, chance: &mut Chance) -> bool {
+    settings.faults.partitioned || chance.strikes(settings.loss_per_mille)
+}
+
+/// Whether an ARP packet is a question for an address of the node, or an answer to the node.
+fn asks_for_a_host(settings: &Settings, payload: &[u8]) -> bool {
+    let Ok(ArpRepr::EthernetIpv4 {
+        operation,
+        target_protocol_addr,
+        ..
+    }) = ArpPacket::new_checked(payload).and_then(|packet| ArpRepr::parse(&packet))
+    else {
+        return false;
+    };
+    let is_local = |address: &SocketAddrV4| *address.ip() == target_protocol_addr;
+    operation == ArpOperation::Reply
+        || [GATEWAY, RESOLVER, TIME_SERVER].contains(&target_protocol_addr)
+        || (target_protocol_addr != *EDGE.ip() && settings.answerers.keys().any(is_local))
+}
+
+/// The parts of a TCP segment that decide where it goes.
+struct Segment {
+    from: SocketAddrV4,
+    to: SocketAddrV4,
+    /// It asks for a new connection.
+    opens: bool,
+}
+
+impl Segment {
+    fn parse(packet: &[u8]) -> Option<Self> {
+        let ip = Ipv4Packet::new_checked(packet).ok()?;
+        if ip.next_header() != IpProtocol::Tcp || ip.frag_offset() != 0 {
+            return None;
+        }
+        let tcp = TcpPacket::new_checked(ip.payload()).ok()?;
+        Some(Self {
+            from: SocketAddrV4::new(ip.src_addr(), tcp.src_port()),
+            to: SocketAddrV4::new(ip.dst_addr(), tcp.dst_port()),
+            opens: tcp.syn() && !tcp.ack(),
+        })
+    }
+}
+
+fn comes_from_edge(frame: &[u8]) -> bool {
+    EthernetFrame::new_checked(frame)
+        .ok()
+        .filter(|ethernet| ethernet.ethertype() == EthernetProtocol::Ipv4)
+        .and_then(|ethernet| {
+            Ipv4Packet::new_checked(ethernet.payload())
+                .ok()
+                .map(|ip| ip.src_addr())
+        })
+        .is_some_and(|address| address == *EDGE.ip())
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(duration.subsec_nanos()),
+    }
+}

@@ -1,0 +1,73 @@
+//! Tests that cannot run say so, are counted, and are an error where all must run.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
+
+/// A file to which each skipped test appends `test: reason`.
+pub const LOG_VARIABLE: &str = "OUTGATE_SKIP_LOG";
+
+/// When `1`, a test that cannot run fails.
+pub const REQUIRE_VARIABLE: &str = "OUTGATE_REQUIRE_VM";
+
+/// Ends the test that calls it, and reports why it cannot run.
+///
+/// The test function must return `()`, or a value that `Default` gives, as `Result` is not:
+/// return `Ok(())` with `skip!(reason => Ok(()))` there.
+#[macro_export]
+macro_rules! skip {
+    ($reason:expr => $value:expr) => {{
+        $crate::skip::report(&$reason.to_string());
+        return $value;
+    }};
+    ($reason:expr) => {
+        $crate::skip!($reason => ())
+    };
+}
+
+/// Reports that the current test does not run.
+///
+/// # Panics
+/// When [`REQUIRE_VARIABLE`] is `1`.
+pub fn report(reason: &str) {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    assert!(
+        std::env::var(REQUIRE_VARIABLE).as_deref() != Ok("1"),
+        "{test} cannot run, and {REQUIRE_VARIABLE}=1: {reason}"
+    );
+    eprintln!("skipped: {test}: {reason}");
+    if let Some(log) = std::env::var_os(LOG_VARIABLE) {
+        append(Path::new(&log), &format!("{test}: {reason}\n"));
+    }
+}
+
+fn append(log: &Path, line: &str) {
+    let written = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(log)
+        .and_then(|mut file| file.write_all(line.as_bytes()));
+    // A skip that is not counted would pass for a test that ran.
+    if let Err(error) = written {
+        panic!("{}: {error}", log.display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use qemu::temp::TempDir;
+
+    #[test]
+    fn every_skip_is_a_line_of_the_log() {
+        let folder = TempDir::new("outgate-skip").unwrap();
+        let log = folder.path().join("skips");
+        append(&log, "one: no QEMU\n");
+        append(&log, "two: no image\n");
+        assert_eq!(
+            std::fs::read_to_string(&log).unwrap(),
+            "one: no QEMU\ntwo: no image\n"
+        );
+    }
+}

@@ -1,0 +1,75 @@
+//! Builds: what runs in the VM, what runs on the host, the image.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::step::{self, Failed};
+
+/// The only target: the guest's binaries are static ones of the host's own.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// Cargo profile of what goes into the image.
+const PROFILE: &str = "appliance";
+
+/// Builds the guest's binaries, the kernel if it is not cached, and the image.
+pub fn image(arguments: &[String]) -> Result<(), Failed> {
+    let binaries = guest()?;
+    host(&["image-builder"])?;
+    let mut command = cargo(&["run", "--quiet", "-p", "image-builder", "--"]);
+    if arguments.first().is_none_or(|first| first.starts_with('-')) {
+        command.arg("build").arg("--binaries").arg(binaries).arg("--out").arg(target_dir().join("image"));
+    }
+    step::run("image", command.args(arguments))
+}
+
+/// Builds packages for the host.
+pub fn host(packages: &[&str]) -> Result<(), Failed> {
+    let mut command = cargo(&["build", "--quiet"]);
+    for package in packages {
+        command.args(["-p", package]);
+    }
+    step::run(&format!("build of {}", packages.join(", ")), &mut command)
+}
+
+/// Builds the static binaries that run in the VM; returns the folder they are in.
+fn guest() -> Result<PathBuf, Failed> {
+    let target_dir = target_dir().join("appliance");
+    let mut command = cargo(&["build", "--quiet", "--profile", PROFILE, "--target", TARGET]);
+    command.args(["-p", "init", "-p", "appliance", "--target-dir"]).arg(&target_dir);
+    command.env("RUSTFLAGS", rustflags()).env_remove("CARGO_ENCODED_RUSTFLAGS");
+    step::run("build of what runs in the VM", &mut command)?;
+    Ok(target_dir.join(TARGET).join(PROFILE))
+}
+
+/// Static linking, and no path of this machine in the binaries: the image is to be the same
+/// wherever it is built.
+fn rustflags() -> String {
+    let mut flags = vec!["-C".to_owned(), "target-feature=+crt-static".to_owned()];
+    let mut remap = |from: &Path, to: &str| {
+        flags.push(format!("--remap-path-prefix={}={to}", from.display()));
+    };
+    remap(&workspace(), "/outgate");
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let cargo_home = std::env::var_os("CARGO_HOME").map_or(home.join(".cargo"), PathBuf::from);
+    remap(&cargo_home, "/cargo");
+    flags.join(" ")
+}
+
+/// A cargo command in the workspace.
+pub fn cargo(arguments: &[&str]) -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(arguments).current_dir(workspace());
+    command
+}
+
+/// Where cargo puts what it builds.
+pub fn target_dir() -> PathBuf {
+    let dir = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    workspace().join(dir)
+}
+
+/// The root of the checkout.
+pub fn workspace() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_path_buf()
+}
