@@ -102,7 +102,10 @@ impl Connector {
     pub fn handle_operator(&mut self, now: Instant, typed: FromConsole) {
         match typed {
             FromConsole::Edge(text) => match edge_name::parse(&text) {
-                Ok(_) if self.pinned.is_none() => self.edge = Some(text.as_str().to_owned()),
+                Ok(_) if self.pinned.is_none() => {
+                    self.edge = Some(text.as_str().to_owned());
+                    self.try_at_once(now);
+                }
                 Ok(_) => log::warn!("an edge was typed, but this connector is enrolled already"),
                 Err(error) => log::warn!("the edge that was typed is not used: {error}"),
             },
@@ -111,9 +114,7 @@ impl Connector {
                     Ok(key) => {
                         self.key = Some(key);
                         self.refused = None;
-                        self.last_error.clear();
-                        self.backoff.reset();
-                        self.next_attempt = now;
+                        self.try_at_once(now);
                     }
                     Err(error) => log::warn!("the key that was typed is not used: {error}"),
                 }
@@ -441,6 +442,14 @@ impl Connector {
             }
         }
         self.retry_later(now, &error.to_string());
+    }
+
+    /// Starts over, with what the operator typed.
+    fn try_at_once(&mut self, now: Instant) {
+        self.tunnel = None;
+        self.last_error.clear();
+        self.backoff.reset();
+        self.next_attempt = now;
     }
 
     fn retry_later(&mut self, now: Instant, why: &str) {

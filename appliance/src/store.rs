@@ -120,7 +120,7 @@ mod tests {
         let path = partition("restart");
         let mut store = open(&path);
         for edge in ["one:443", "two:443", "three:443"] {
-            store.save(State { edge: edge.into(), ..State::default() }).unwrap();
+            store.save(naming(edge)).unwrap();
             assert_eq!(open(&path).state().edge, edge);
         }
         std::fs::remove_file(path).unwrap();
@@ -131,7 +131,7 @@ mod tests {
         let path = partition("loss");
         let mut store = open(&path);
         for edge in ["one:443", "two:443"] {
-            store.save(State { edge: edge.into(), ..State::default() }).unwrap();
+            store.save(naming(edge)).unwrap();
         }
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         file.write_all_at(&[0xff; 512], SLOT_LEN as u64).unwrap();
@@ -147,6 +147,12 @@ mod tests {
         assert!(matches!(Store::open(Some(file.into())), Err(StoreError::Io(_))));
         assert!(matches!(Store::open(None), Err(StoreError::NoPartition)));
         std::fs::remove_file(path).unwrap();
+    }
+
+    fn naming(edge: &str) -> State {
+        let mut state = State::default();
+        edge.clone_into(&mut state.edge);
+        state
     }
 
     fn partition(name: &str) -> std::path::PathBuf {

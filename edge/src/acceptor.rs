@@ -49,7 +49,10 @@ pub(crate) async fn run(
 
 /// Out of descriptors, most likely: whoever waits in the backlog is served when some are free.
 pub(crate) async fn accept_failed(whom: &str, error: &io::Error) {
-    warn!("cannot accept {whom}: {error}; trying again in {} s", STORE_POLL.as_secs());
+    warn!(
+        "cannot accept {whom}: {error}; trying again in {} s",
+        STORE_POLL.as_secs()
+    );
     sleep(STORE_POLL).await;
 }
 
@@ -79,7 +82,9 @@ async fn serve(shared: &Arc<Shared>, tcp: TcpStream, peer: SocketAddr, ticket: T
         enrolment::serve(shared, tls, peer).await;
         return drop(ticket);
     }
-    let Some((mut tls, identity)) = authenticate(shared, tls, peer).await else { return };
+    let Some((mut tls, identity)) = authenticate(shared, tls, peer).await else {
+        return;
+    };
     drop(ticket);
     tls::lift_limit(&mut tls);
     if protocol == Protocol::Control {
@@ -90,16 +95,15 @@ async fn serve(shared: &Arc<Shared>, tcp: TcpStream, peer: SocketAddr, ticket: T
 }
 
 /// Who the holder of the verified certificate is; says farewell to those who are nobody.
-async fn authenticate(
-    shared: &Arc<Shared>,
-    tls: Tls,
-    peer: SocketAddr,
-) -> Option<(Tls, Identity)> {
+async fn authenticate(shared: &Arc<Shared>, tls: Tls, peer: SocketAddr) -> Option<(Tls, Identity)> {
     let spki = tls::verified_spki(&tls)?;
     let code = match shared.store.run(move |store| store.identity(&spki)).await {
         Ok(Some(identity)) if identity.active => return Some((tls, identity)),
         Ok(Some(identity)) => {
-            warn!("{peer}: {} is not allowed to connect any more", identity.name);
+            warn!(
+                "{peer}: {} is not allowed to connect any more",
+                identity.name
+            );
             CloseCode::NotAuthorised
         }
         Ok(None) => {
@@ -141,7 +145,10 @@ impl Strangers {
         let mut tasks = self.lock();
         let id = tasks.next_id;
         tasks.next_id += 1;
-        let ticket = Ticket { strangers: Arc::clone(self), id };
+        let ticket = Ticket {
+            strangers: Arc::clone(self),
+            id,
+        };
         let handle = tokio::spawn(connection(ticket)).abort_handle();
         tasks.running.insert(id, handle);
         let oldest = if tasks.running.len() > UNAUTHENTICATED_MAX {

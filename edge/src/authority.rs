@@ -120,7 +120,11 @@ impl Authority {
         let ca = read(&data.file(CA_CERTIFICATE))?.to_vec();
         let issuer = Issuer::from_ca_cert_der(&ca.as_slice().into(), read_p256(data, CA_KEY)?)
             .map_err(Error::crypto("the CA certificate"))?;
-        Ok(Self { ca, issuer, grant_key: read_ed25519(data, GRANT_KEY)? })
+        Ok(Self {
+            ca,
+            issuer,
+            grant_key: read_ed25519(data, GRANT_KEY)?,
+        })
     }
 
     /// The CA certificate, DER.
@@ -171,7 +175,10 @@ impl Authority {
         if let Ok(certificate) = fs::read(&path)
             && holds_for(&certificate, now) > LEAF_RENEWED_AT
         {
-            return Ok(Leaf { certificate, key: private });
+            return Ok(Leaf {
+                certificate,
+                key: private,
+            });
         }
         let names = store.setting(NAMES)?.unwrap_or_default();
         let names: Vec<String> = names.lines().map(str::to_owned).collect();
@@ -184,7 +191,10 @@ impl Authority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let certificate = sign(&params, &key, &self.issuer)?;
         replace(&path, &certificate)?;
-        Ok(Leaf { certificate, key: private })
+        Ok(Leaf {
+            certificate,
+            key: private,
+        })
     }
 }
 
@@ -195,12 +205,18 @@ impl RequestKey {
     /// # Errors
     /// [`Error::Crypto`].
     pub fn of_request(der: &[u8]) -> Result<Self, Error> {
-        let invalid = |cause: String| Error::Crypto { what: "the signing request", cause };
+        let invalid = |cause: String| Error::Crypto {
+            what: "the signing request",
+            cause,
+        };
         if der.len() > DER_MAX {
-            return Err(invalid(format!("{} bytes, allowed are {DER_MAX}", der.len())));
+            return Err(invalid(format!(
+                "{} bytes, allowed are {DER_MAX}",
+                der.len()
+            )));
         }
-        let (rest, request) = X509CertificationRequest::from_der(der)
-            .map_err(|error| invalid(error.to_string()))?;
+        let (rest, request) =
+            X509CertificationRequest::from_der(der).map_err(|error| invalid(error.to_string()))?;
         if !rest.is_empty() {
             return Err(invalid(format!("{} bytes too many", rest.len())));
         }
@@ -210,7 +226,9 @@ impl RequestKey {
         if key.algorithm() != &PKCS_ECDSA_P256_SHA256 {
             return Err(invalid("the key is not of type ECDSA P-256".into()));
         }
-        request.verify_signature().map_err(|error| invalid(error.to_string()))?;
+        request
+            .verify_signature()
+            .map_err(|error| invalid(error.to_string()))?;
         let spki = sha256(&key.subject_public_key_info());
         Ok(Self { key, spki })
     }
@@ -236,14 +254,19 @@ fn require_edge(data: &DataDir) -> Result<(), Error> {
         return Ok(());
     }
     let path = data.path().display();
-    let problem = format!("there is no edge in {path}; make one with `edge --data {path} init --name NAME`");
+    let problem =
+        format!("there is no edge in {path}; make one with `edge --data {path} init --name NAME`");
     Err(Error::DataDir { problem })
 }
 
 fn check_names(names: &[String]) -> Result<(), Error> {
     let problem = |value: &str, allowed: &str| {
         let (value, allowed) = (value.to_owned(), allowed.to_owned());
-        Err(Error::InvalidValue { what: "name", value, allowed })
+        Err(Error::InvalidValue {
+            what: "name",
+            value,
+            allowed,
+        })
     };
     if names.is_empty() || names.len() > NAMES_MAX {
         let value = format!("{} names", names.len());
@@ -251,7 +274,10 @@ fn check_names(names: &[String]) -> Result<(), Error> {
     }
     let is_normal = |name: &String| normal_host(name).is_ok_and(|normal| normal == *name);
     match names.iter().find(|name| !is_normal(name)) {
-        Some(name) => problem(name, "a host name or address in lower case, without brackets"),
+        Some(name) => problem(
+            name,
+            "a host name or address in lower case, without brackets",
+        ),
         None => Ok(()),
     }
 }
@@ -263,7 +289,9 @@ fn ca_certificate(key: &KeyPair, now: UnixSeconds) -> Result<Vec<u8>, Error> {
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.use_authority_key_identifier_extension = false;
-    let certificate = params.self_signed(key).map_err(Error::crypto("the CA certificate"))?;
+    let certificate = params
+        .self_signed(key)
+        .map_err(Error::crypto("the CA certificate"))?;
     Ok(certificate.der().to_vec())
 }
 
@@ -275,11 +303,13 @@ fn leaf_params(
 ) -> Result<CertificateParams, Error> {
     let mut params = CertificateParams::default();
     let mut serial = random::<16>()?;
-    // A serial number is positive (RFC 5280 section 4.1.2.2).
-    serial[0] &= 0x7f;
+    // A serial number is positive, and its first byte is not zero (RFC 5280 section 4.1.2.2).
+    serial[0] = serial[0] & 0x7f | 0x40;
     params.serial_number = Some(SerialNumber::from_slice(&serial));
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, common_name);
+    params
+        .distinguished_name
+        .push(DnType::CommonName, common_name);
     params.not_before = asn1(UnixSeconds(now.0.saturating_sub(BACKDATED.as_secs())))?.to_datetime();
     params.not_after = asn1(not_after)?.to_datetime();
     params.is_ca = IsCa::ExplicitNoCa;
@@ -293,7 +323,9 @@ fn sign(
     key: &impl PublicKeyData,
     issuer: &Issuer<'static, KeyPair>,
 ) -> Result<Vec<u8>, Error> {
-    let certificate = params.signed_by(key, issuer).map_err(Error::crypto("a certificate"))?;
+    let certificate = params
+        .signed_by(key, issuer)
+        .map_err(Error::crypto("a certificate"))?;
     Ok(certificate.der().to_vec())
 }
 
@@ -304,8 +336,9 @@ fn asn1(time: UnixSeconds) -> Result<ASN1Time, Error> {
 
 /// How long a certificate still holds; nothing if it does not parse.
 fn holds_for(certificate: &[u8], now: UnixSeconds) -> Duration {
-    let not_after = X509Certificate::from_der(certificate)
-        .map_or(0, |(_, certificate)| certificate.validity().not_after.timestamp());
+    let not_after = X509Certificate::from_der(certificate).map_or(0, |(_, certificate)| {
+        certificate.validity().not_after.timestamp()
+    });
     let not_after = u64::try_from(not_after).unwrap_or(0);
     Duration::from_secs(not_after.saturating_sub(now.0))
 }
@@ -350,7 +383,10 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
 }
 
 fn make_directory(path: &Path) -> Result<(), Error> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path);
     made.map_err(Error::io(format!("making {}", path.display())))?;
     let private = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o700);
     fs::set_permissions(path, private)
@@ -366,7 +402,9 @@ fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         .mode(0o600)
         .open(path)
         .map_err(failed())?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed())
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .map_err(failed())
 }
 
 /// Puts new content in the place of a file, whole or not at all.

@@ -68,7 +68,10 @@ impl fmt::Debug for Carrier {
 #[derive(Debug)]
 pub(crate) enum Outcome {
     Attached(Box<Carrier>),
-    Refused { reason: SessionRefusal, detail: String },
+    Refused {
+        reason: SessionRefusal,
+        detail: String,
+    },
     /// The connector went away before it answered.
     Lost,
 }
@@ -107,14 +110,24 @@ impl Broker {
         let epoch = tunnels.next_epoch;
         tunnels.next_epoch += 1;
         let id = identity.id;
-        let tunnel =
-            Arc::new(Tunnel { identity, epoch, suspect: AtomicBool::new(false), commands });
+        let tunnel = Arc::new(Tunnel {
+            identity,
+            epoch,
+            suspect: AtomicBool::new(false),
+            commands,
+        });
         let older = tunnels.up.insert(id, Arc::clone(&tunnel));
         drop(tunnels);
         if let Some(older) = older {
             older.command(Command::Close(CloseCode::Replaced));
         }
-        (Registration { broker: Arc::clone(self), tunnel }, receiver)
+        (
+            Registration {
+                broker: Arc::clone(self),
+                tunnel,
+            },
+            receiver,
+        )
     }
 
     /// A connector of the group that can carry one more session; they take turns.
@@ -140,8 +153,16 @@ impl Broker {
     pub(crate) fn expect(self: &Arc<Self>, id: SessionId, connector: ConnectorId) -> Expected {
         let (sender, outcome) = oneshot::channel();
         let cancel = Arc::new(Notify::new());
-        let slot = Slot { broker: Arc::clone(self), id, cancel: Arc::clone(&cancel) };
-        let session = Session { connector, waiting: Some(sender), cancel };
+        let slot = Slot {
+            broker: Arc::clone(self),
+            id,
+            cancel: Arc::clone(&cancel),
+        };
+        let session = Session {
+            connector,
+            waiting: Some(sender),
+            cancel,
+        };
         self.sessions().insert(id, session);
         Expected { slot, outcome }
     }
@@ -153,7 +174,9 @@ impl Broker {
         connector: &ConnectorId,
     ) -> Option<oneshot::Sender<Outcome>> {
         let mut sessions = self.sessions();
-        let session = sessions.get_mut(id).filter(|session| session.connector == *connector)?;
+        let session = sessions
+            .get_mut(id)
+            .filter(|session| session.connector == *connector)?;
         session.waiting.take()
     }
 
@@ -188,7 +211,9 @@ impl Broker {
         for tunnel in self.tunnels().up.values() {
             tunnel.command(Command::Close(CloseCode::GoingAway));
         }
-        self.sessions().values().for_each(|session| session.cancel.notify_one());
+        self.sessions()
+            .values()
+            .for_each(|session| session.cancel.notify_one());
     }
 
     /// Answers everyone who waits for this connector.
@@ -232,7 +257,11 @@ impl Drop for Registration {
     fn drop(&mut self) {
         let id = &self.tunnel.identity.id;
         let mut tunnels = self.broker.tunnels();
-        if tunnels.up.get(id).is_some_and(|current| current.epoch == self.tunnel.epoch) {
+        if tunnels
+            .up
+            .get(id)
+            .is_some_and(|current| current.epoch == self.tunnel.epoch)
+        {
             tunnels.up.remove(id);
             drop(tunnels);
             self.broker.lose(id);
@@ -273,8 +302,9 @@ mod tests {
         let (one, _commands_1) = broker.register(identity(1, 7));
         let (_two, _commands_2) = broker.register(identity(2, 7));
         let (_other, _commands_3) = broker.register(identity(3, 8));
-        let mut picked: Vec<_> =
-            (0..4).map(|_| broker.pick(7).unwrap().identity.id[0]).collect();
+        let mut picked: Vec<_> = (0..4)
+            .map(|_| broker.pick(7).unwrap().identity.id[0])
+            .collect();
         assert_ne!(picked[0], picked[1]);
         picked.sort_unstable();
         assert_eq!(picked, [1, 1, 2, 2]);
@@ -288,7 +318,10 @@ mod tests {
         let broker = Arc::new(Broker::default());
         let (old, mut commands) = broker.register(identity(1, 7));
         let (new, _commands) = broker.register(identity(1, 7));
-        assert!(matches!(commands.try_recv(), Ok(Command::Close(CloseCode::Replaced))));
+        assert!(matches!(
+            commands.try_recv(),
+            Ok(Command::Close(CloseCode::Replaced))
+        ));
         assert!(!old.is_current() && new.is_current());
         drop(old);
         assert!(broker.pick(7).is_some());
@@ -335,6 +368,12 @@ mod tests {
 
     fn identity(id: u8, group_id: i64) -> Identity {
         let (name, group) = (format!("connector-{id}"), "hq".to_owned());
-        Identity { id: [id; 16], name, group_id, group, active: true }
+        Identity {
+            id: [id; 16],
+            name,
+            group_id,
+            group,
+            active: true,
+        }
     }
 }

@@ -7,7 +7,9 @@ use connector_proto::time::{Instant, UnixSeconds};
 
 /// Wall-clock time; the epoch if the clock stands before it.
 pub(crate) fn unix_now() -> UnixSeconds {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     UnixSeconds(since.as_secs())
 }
 

@@ -1,6 +1,7 @@
 //! A control channel: drives `connector_proto::control::Channel` between the connector and the broker.
 
 use std::future::pending;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,12 +33,23 @@ const CAP_IN_SPREADS: u32 = 10;
 const CAP_MAX: Duration = Duration::from_secs(60);
 
 /// Serves one control channel from its greeting to its end.
-pub(crate) async fn serve(shared: &Arc<Shared>, mut tls: Tls, identity: Identity, peer: SocketAddr) {
+pub(crate) async fn serve(
+    shared: &Arc<Shared>,
+    mut tls: Tls,
+    identity: Identity,
+    peer: SocketAddr,
+) {
     let mut seed = [0; 8];
     // The seed only spreads pings; without randomness they are merely in step.
     let _ = getrandom::fill(&mut seed);
     let machine = Channel::edge(clock::now(), u64::from_be_bytes(seed));
-    let mut control = Control { shared, identity, peer, machine, registered: None };
+    let mut control = Control {
+        shared,
+        identity,
+        peer,
+        machine,
+        registered: None,
+    };
     let name = control.identity.name.clone();
     match control.run(&mut tls).await {
         Ok(why) => info!("{peer}: {name} disconnected: {why}"),
@@ -67,11 +79,16 @@ impl Control<'_> {
         let mut why = String::from("closed by the edge");
         loop {
             self.send(tls).await?;
-            let Some(deadline) = self.machine.poll_timeout() else { return Ok(why) };
+            let Some(deadline) = self.machine.poll_timeout() else {
+                return Ok(why);
+            };
             let done = tokio::select! {
                 read = tls.read(&mut buffer) => match read {
                     Ok(0) => return Ok("the connector closed the connection".into()),
                     Ok(len) => self.machine.handle_input(clock::now(), &buffer[..len]),
+                    Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                        return Err("the connection broke off".into());
+                    }
                     Err(error) => return Err(error.to_string()),
                 },
                 command = next(&mut self.registered) => match command {
@@ -115,7 +132,11 @@ impl Control<'_> {
     async fn handle(&mut self, event: EdgeEvent) -> Option<String> {
         match event {
             EdgeEvent::Greeted { version, .. } => self.welcome(&version).await,
-            EdgeEvent::SessionRefused { session, reason, detail } => {
+            EdgeEvent::SessionRefused {
+                session,
+                reason,
+                detail,
+            } => {
                 let waiting = self.shared.broker.claim(&session, &self.identity.id);
                 // A refusal that comes after the time-out is nobody's any more.
                 if let Some(waiting) = waiting {
@@ -127,18 +148,25 @@ impl Control<'_> {
         None
     }
 
+    /// Takes the connector in. It is registered before the store is asked once more whether it may
+    /// connect: a revocation is then seen here or by housekeeping, never by neither.
     async fn welcome(&mut self, version: &str) {
-        let (id, address) = (self.identity.id, self.peer.to_string());
-        let text = version.to_owned();
-        let noted = self.shared.store.run(move |store| {
-            store.set_connected(&id, &text, &address, clock::unix_now())?;
-            store.active_connectors()
+        self.registered = Some(self.shared.broker.register(self.identity.clone()));
+        let id = self.identity.id;
+        let asked = self.shared.store.run(move |store| {
+            let active = store
+                .identity_by_id(&id)?
+                .is_some_and(|identity| identity.active);
+            Ok((active, store.active_connectors()?))
         });
-        // Only the listing depends on it: a store that fails keeps no connector out.
-        let fleet = noted.await.unwrap_or_else(|error| {
-            warn!("cannot note that {} is connected: {error}", self.identity.name);
-            u32::MAX
-        });
+        let fleet = match asked.await {
+            Ok((true, fleet)) => fleet,
+            Ok((false, _)) => return self.machine.close(CloseCode::NotAuthorised),
+            Err(error) => {
+                warn!("cannot take {} in: {error}", self.identity.name);
+                return self.machine.close(CloseCode::InternalError);
+            }
+        };
         let (spread, cap) = reconnect_delays(fleet);
         let welcomed = self.machine.welcome(&Welcome {
             name: &self.identity.name,
@@ -150,21 +178,48 @@ impl Control<'_> {
             warn!("cannot welcome {}: {error}", self.identity.name);
             return self.machine.close(CloseCode::InternalError);
         }
-        info!("{}: {} of group {} connected, version {version}", self.peer, self.identity.name, self.identity.group);
-        self.registered = Some(self.shared.broker.register(self.identity.clone()));
+        let Identity { name, group, .. } = &self.identity;
+        info!(
+            "{}: {name} of group {group} connected, version {version}",
+            self.peer
+        );
+        self.note_connected(version).await;
+    }
+
+    /// Only the listing depends on it: a store that cannot be written keeps no connector out.
+    async fn note_connected(&self, version: &str) {
+        let (id, version) = (self.identity.id, version.to_owned());
+        let address = self.peer.to_string();
+        let noted = self
+            .shared
+            .store
+            .run(move |store| store.set_connected(&id, &version, &address, clock::unix_now()));
+        if let Err(error) = noted.await {
+            warn!(
+                "cannot note that {} is connected: {error}",
+                self.identity.name
+            );
+        }
     }
 
     /// Notes that the connector is gone, unless a newer channel of its is up.
     async fn sign_off(&mut self) {
-        let Some((registration, _)) = self.registered.take() else { return };
+        let Some((registration, _)) = self.registered.take() else {
+            return;
+        };
         let current = registration.is_current();
         drop(registration);
         if current {
             let id = self.identity.id;
-            let noted =
-                self.shared.store.run(move |store| store.set_disconnected(&id, clock::unix_now()));
+            let noted = self
+                .shared
+                .store
+                .run(move |store| store.set_disconnected(&id, clock::unix_now()));
             if let Err(error) = noted.await {
-                warn!("cannot note that {} is disconnected: {error}", self.identity.name);
+                warn!(
+                    "cannot note that {} is disconnected: {error}",
+                    self.identity.name
+                );
             }
         }
     }
@@ -184,7 +239,9 @@ async fn next(registered: &mut Option<(Registration, Receiver<Command>)>) -> Com
 
 /// Spread of the first and cap of later reconnect delays for a fleet of this size.
 fn reconnect_delays(fleet: u32) -> (Duration, Duration) {
-    let spread = SPREAD_PER_CONNECTOR.saturating_mul(fleet).clamp(SPREAD_MIN, SPREAD_MAX);
+    let spread = SPREAD_PER_CONNECTOR
+        .saturating_mul(fleet)
+        .clamp(SPREAD_MIN, SPREAD_MAX);
     (spread, (spread * CAP_IN_SPREADS).min(CAP_MAX))
 }
 

@@ -24,7 +24,10 @@ pub(crate) async fn serve(shared: &Arc<Shared>, mut tls: Tls, identity: &Identit
         }
     };
     let Some(waiting) = shared.broker.claim(&session, &identity.id) else {
-        info!("data channel of {} refused: nobody waits for its session", identity.name);
+        info!(
+            "data channel of {} refused: nobody waits for its session",
+            identity.name
+        );
         return tls::farewell(tls, &refused(CloseCode::UnknownSession)).await;
     };
     let sent = async {

@@ -52,7 +52,9 @@ impl Enrolling<'_> {
         let mut buffer = [0; 4096];
         while let Some(at) = self.machine.poll_timeout() {
             while let Some(bytes) = self.machine.poll_transmit() {
-                tls.write_all(&bytes).await.map_err(|error| error.to_string())?;
+                tls.write_all(&bytes)
+                    .await
+                    .map_err(|error| error.to_string())?;
             }
             tls.flush().await.map_err(|error| error.to_string())?;
             let len = match timeout_at(clock::deadline(at), tls.read(&mut buffer)).await {
@@ -64,7 +66,9 @@ impl Enrolling<'_> {
                     return result.map_err(|error| error.to_string());
                 }
             };
-            self.machine.handle_input(&buffer[..len]).map_err(|error| error.to_string())?;
+            self.machine
+                .handle_input(&buffer[..len])
+                .map_err(|error| error.to_string())?;
             while let Some(event) = self.machine.poll_event() {
                 self.answer(event).await;
             }
@@ -86,9 +90,17 @@ impl Enrolling<'_> {
     /// The edge proves itself with any key it knows. Whether the key still enrols is told only to
     /// who proves to hold it.
     async fn look_up(&mut self, key_id: [u8; 16]) -> Result<(), Error> {
-        let Some(proof) = self.shared.store.run(move |store| store.key_proof(&key_id)).await?
+        let Some(proof) = self
+            .shared
+            .store
+            .run(move |store| store.key_proof(&key_id))
+            .await?
         else {
-            info!("{}: enrolment with an unknown key {}", self.peer, hex(&key_id));
+            info!(
+                "{}: enrolment with an unknown key {}",
+                self.peer,
+                hex(&key_id)
+            );
             self.machine.refuse(EnrolRefusal::KeyUnknown);
             return Ok(());
         };
@@ -129,7 +141,12 @@ impl Enrolling<'_> {
     }
 
     fn accept(&mut self, enrolled: &Enrolled) -> Result<(), Error> {
-        let Enrolled { name, group, repeated, .. } = enrolled;
+        let Enrolled {
+            name,
+            group,
+            repeated,
+            ..
+        } = enrolled;
         let again = if *repeated { " again" } else { "" };
         info!("{}: enrolled {name} into group {group}{again}", self.peer);
         let accepted = EnrolAccepted {
@@ -139,6 +156,8 @@ impl Enrolling<'_> {
             group,
             grant_key: self.shared.authority.grant_public_key(),
         };
-        self.machine.accept(&accepted).map_err(Error::crypto("the answer"))
+        self.machine
+            .accept(&accepted)
+            .map_err(Error::crypto("the answer"))
     }
 }

@@ -79,7 +79,10 @@ impl Error {
 
     /// For `map_err` on cryptographic calls.
     pub(crate) fn crypto<E: fmt::Display>(what: &'static str) -> impl FnOnce(E) -> Self {
-        move |cause| Self::Crypto { what, cause: cause.to_string() }
+        move |cause| Self::Crypto {
+            what,
+            cause: cause.to_string(),
+        }
     }
 }
 
@@ -95,7 +98,11 @@ impl fmt::Display for Error {
             Self::AlreadyExists { what, name } => {
                 write!(f, "{what} {name:?} exists already; choose another name")
             }
-            Self::Ambiguous { what, name, matches } => {
+            Self::Ambiguous {
+                what,
+                name,
+                matches,
+            } => {
                 write!(f, "{name:?} fits {matches} {what}s; give more of the id")
             }
             Self::AuditBroken { row, problem } => {
@@ -103,7 +110,11 @@ impl fmt::Display for Error {
             }
             Self::Crypto { what, cause } => write!(f, "{what}: {cause}"),
             Self::DataDir { problem } => f.write_str(problem),
-            Self::InvalidValue { what, value, allowed } => {
+            Self::InvalidValue {
+                what,
+                value,
+                allowed,
+            } => {
                 write!(f, "{what} {value:?} is not possible; allowed: {allowed}")
             }
             Self::Io { what, cause } => write!(f, "{what}: {cause}"),

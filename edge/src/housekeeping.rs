@@ -52,7 +52,10 @@ async fn follow_changes(shared: &Arc<Shared>, version: &mut Option<i64>) -> Resu
         Ok(expelled)
     });
     for id in expelled.await? {
-        warn!("connector {} is not allowed any more: closing its connections", crate::text::hex(&id));
+        warn!(
+            "connector {} is not allowed any more: closing its connections",
+            crate::text::hex(&id)
+        );
         shared.broker.expel(&id);
     }
     *version = Some(now);
@@ -64,14 +67,19 @@ async fn note_seen(shared: &Arc<Shared>) -> Result<(), Error> {
     if connected.is_empty() {
         return Ok(());
     }
-    shared.store.run(move |store| store.set_seen(&connected, clock::unix_now())).await
+    shared
+        .store
+        .run(move |store| store.set_seen(&connected, clock::unix_now()))
+        .await
 }
 
 async fn renew_leaf(shared: &Arc<Shared>) -> Result<(), Error> {
     let shared = Arc::clone(shared);
     let store = Arc::clone(&shared.store);
     let renewed = store.run(move |store| {
-        let leaf = shared.authority.leaf(&shared.data, store, clock::unix_now())?;
+        let leaf = shared
+            .authority
+            .leaf(&shared.data, store, clock::unix_now())?;
         shared.tls.replace_leaf(&leaf)
     });
     renewed.await

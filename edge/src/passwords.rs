@@ -36,7 +36,11 @@ pub fn hash(password: &str, cost: Params) -> Result<String, Error> {
     if password.is_empty() || password.len() > CREDENTIAL_MAX {
         let value = format!("of {} bytes", password.len());
         let allowed = format!("1 to {CREDENTIAL_MAX} bytes");
-        return Err(Error::InvalidValue { what: "password", value, allowed });
+        return Err(Error::InvalidValue {
+            what: "password",
+            value,
+            allowed,
+        });
     }
     let mut salt = [0; 16];
     getrandom::fill(&mut salt).map_err(Error::crypto("a salt"))?;
@@ -82,7 +86,13 @@ impl Passwords {
             .map_err(Error::crypto("a new key"))?;
         let nobody = hash(&generate()?, COST)?;
         let hashing = Arc::new(Semaphore::new(HASHING_MAX));
-        Ok(Self { store, memory_key, remembered: Mutex::default(), hashing, nobody })
+        Ok(Self {
+            store,
+            memory_key,
+            remembered: Mutex::default(),
+            hashing,
+            nobody,
+        })
     }
 
     /// Whether this is the user's password now. The stored hash is read every time, so a changed
@@ -93,17 +103,27 @@ impl Passwords {
         password: Zeroizing<String>,
     ) -> Result<bool, Error> {
         let name = user.to_owned();
-        let stored = self.store.run(move |store| store.password_hash(&name)).await?;
+        let stored = self
+            .store
+            .run(move |store| store.password_hash(&name))
+            .await?;
         let exists = stored.is_some();
         let stored = stored.unwrap_or_else(|| self.nobody.clone());
         let tag = self.tag(&stored, &password);
         if self.remembers(&tag) {
             return Ok(exists);
         }
-        let panicked = |_| Error::Crypto { what: "a password", cause: "hashing stopped".into() };
-        let permit = Arc::clone(&self.hashing).acquire_owned().await.map_err(|error| {
-            Error::Crypto { what: "a password", cause: error.to_string() }
-        })?;
+        let panicked = |_| Error::Crypto {
+            what: "a password",
+            cause: "hashing stopped".into(),
+        };
+        let permit = Arc::clone(&self.hashing)
+            .acquire_owned()
+            .await
+            .map_err(|error| Error::Crypto {
+                what: "a password",
+                cause: error.to_string(),
+            })?;
         let right = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             verify(&stored, &password)
@@ -128,13 +148,21 @@ impl Passwords {
     }
 
     fn remembers(&self, tag: &[u8; 32]) -> bool {
-        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        remembered.get(tag).is_some_and(|until| *until > Instant::now())
+        let remembered = self
+            .remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        remembered
+            .get(tag)
+            .is_some_and(|until| *until > Instant::now())
     }
 
     fn remember(&self, tag: [u8; 32]) {
         let now = Instant::now();
-        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut remembered = self
+            .remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if remembered.len() >= REMEMBERED_MAX {
             remembered.retain(|_, until| *until > now);
         }
@@ -145,8 +173,11 @@ impl Passwords {
 }
 
 fn verify(stored: &str, password: &str) -> bool {
-    PasswordHash::new(stored)
-        .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+    PasswordHash::new(stored).is_ok_and(|hash| {
+        Argon2::default()
+            .verify_password(password.as_bytes(), &hash)
+            .is_ok()
+    })
 }
 
 #[cfg(test)]
@@ -165,7 +196,10 @@ mod tests {
     #[test]
     fn empty_and_endless_passwords_are_refused() {
         for password in [String::new(), "a".repeat(CREDENTIAL_MAX + 1)] {
-            assert!(matches!(hash(&password, cheap()), Err(Error::InvalidValue { .. })));
+            assert!(matches!(
+                hash(&password, cheap()),
+                Err(Error::InvalidValue { .. })
+            ));
         }
     }
 

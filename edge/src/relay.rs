@@ -79,7 +79,9 @@ async fn send_up(
         // `first` is the request's head and what came with it, already cut to the body.
         Upload::Body(left) => left,
     };
-    forward(&mut connector, first, count).await.map_err(connector_failed)?;
+    forward(&mut connector, first, count)
+        .await
+        .map_err(connector_failed)?;
     let mut buffer = vec![0; RELAY_BUFFER_LEN];
     loop {
         let len = user.read(&mut buffer).await.map_err(user_failed)?;
@@ -88,7 +90,9 @@ async fn send_up(
         }
         let wanted = usize::try_from(left).map_or(len, |left| left.min(len));
         left -= wanted as u64;
-        forward(&mut connector, &buffer[..wanted], count).await.map_err(connector_failed)?;
+        forward(&mut connector, &buffer[..wanted], count)
+            .await
+            .map_err(connector_failed)?;
     }
 }
 
@@ -98,14 +102,21 @@ async fn send_down(
     early: &[u8],
     count: &AtomicU64,
 ) -> Result<(), String> {
-    forward(&mut user, early, count).await.map_err(user_failed)?;
+    forward(&mut user, early, count)
+        .await
+        .map_err(user_failed)?;
     let mut buffer = vec![0; RELAY_BUFFER_LEN];
     loop {
-        let len = connector.read(&mut buffer).await.map_err(connector_failed)?;
+        let len = connector
+            .read(&mut buffer)
+            .await
+            .map_err(connector_failed)?;
         if len == 0 {
             return user.shutdown().await.map_err(user_failed);
         }
-        forward(&mut user, &buffer[..len], count).await.map_err(user_failed)?;
+        forward(&mut user, &buffer[..len], count)
+            .await
+            .map_err(user_failed)?;
     }
 }
 

@@ -63,15 +63,23 @@ impl Edge {
     /// [`Error::DataDir`] if there is no edge; [`Error::Io`] if an address is taken; what else is
     /// wrong with the directory.
     pub async fn start(config: Config) -> Result<Running, Error> {
-        let Config { data, listen, proxy } = config;
+        let Config {
+            data,
+            listen,
+            proxy,
+        } = config;
         let opened = tokio::task::spawn_blocking(move || open(data)).await;
-        let panicked = |_| Error::DataDir { problem: "opening the data directory panicked".into() };
+        let panicked = |_| Error::DataDir {
+            problem: "opening the data directory panicked".into(),
+        };
         let (shared, serving) = opened.map_err(panicked)??;
         let shared = Arc::new(shared);
         let connectors = bind(listen).await?;
         let users = bind(proxy).await?;
         let address = |listener: &TcpListener| {
-            listener.local_addr().map_err(Error::io("reading the address listened on"))
+            listener
+                .local_addr()
+                .map_err(Error::io("reading the address listened on"))
         };
         let (control_addr, proxy_addr) = (address(&connectors)?, address(&users)?);
 
@@ -80,9 +88,21 @@ impl Edge {
         let (for_users, until) = (Arc::clone(&shared), stopped.clone());
         tokio::spawn(ingress::run(users, for_users, until, alive.clone()));
         tokio::spawn(housekeeping::run(Arc::clone(&shared), stopped.clone()));
-        tokio::spawn(acceptor::run(connectors, Arc::clone(&shared), stopped, alive));
+        tokio::spawn(acceptor::run(
+            connectors,
+            Arc::clone(&shared),
+            stopped,
+            alive,
+        ));
         info!("serving connectors on {control_addr} and users on {proxy_addr}");
-        Ok(Running { control_addr, proxy_addr, shared, stop, all_gone, _serving: serving })
+        Ok(Running {
+            control_addr,
+            proxy_addr,
+            shared,
+            stop,
+            all_gone,
+            _serving: serving,
+        })
     }
 }
 
@@ -113,7 +133,17 @@ fn open(data: DataDir) -> Result<(Shared, File), Error> {
     let passwords = Passwords::new(Arc::clone(&store))?;
     let serving = lock(&data, &store)?;
     let broker = Arc::default();
-    Ok((Shared { data, store, authority, tls, broker, passwords }, serving))
+    Ok((
+        Shared {
+            data,
+            store,
+            authority,
+            tls,
+            broker,
+            passwords,
+        },
+        serving,
+    ))
 }
 
 /// Notes that this directory is served. An edge that is alone on it knows that nobody is connected.
@@ -122,7 +152,8 @@ fn lock(data: &DataDir, store: &Store) -> Result<File, Error> {
     if file.try_lock().is_ok() {
         store.set_all_disconnected()?;
     }
-    file.lock_shared().map_err(Error::io("locking the data directory"))?;
+    file.lock_shared()
+        .map_err(Error::io("locking the data directory"))?;
     Ok(file)
 }
 
@@ -133,10 +164,17 @@ pub(crate) fn is_served(data: &DataDir) -> Result<bool, Error> {
 
 fn lock_file(data: &DataDir) -> Result<File, Error> {
     let path = data.serve_lock();
-    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path);
     opened.map_err(Error::io(format!("opening {}", path.display())))
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(Error::io(format!("listening on {address}")))
+    TcpListener::bind(address)
+        .await
+        .map_err(Error::io(format!("listening on {address}")))
 }

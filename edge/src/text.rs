@@ -34,15 +34,22 @@ const fn civil(days: u64) -> (u64, u64, u64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let march_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let month = if march_month < 10 {
+        march_month + 3
+    } else {
+        march_month - 9
+    };
     let year = era * 400 + year_of_era + (month <= 2) as u64;
     (year, month, day)
 }
 
 /// `90s`, `30m`, `24h` or `7d`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let problem = || format!("{text:?} is not a duration; write a number and s, m, h or d, like 24h");
-    let (number, unit) = text.split_at_checked(text.len().wrapping_sub(1)).ok_or_else(problem)?;
+    let problem =
+        || format!("{text:?} is not a duration; write a number and s, m, h or d, like 24h");
+    let (number, unit) = text
+        .split_at_checked(text.len().wrapping_sub(1))
+        .ok_or_else(problem)?;
     let seconds = match unit {
         "s" => 1,
         "m" => 60,
@@ -51,19 +58,23 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         _ => return Err(problem()),
     };
     let number: u64 = number.parse().map_err(|_| problem())?;
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(problem)
+    number
+        .checked_mul(seconds)
+        .map(Duration::from_secs)
+        .ok_or_else(problem)
 }
 
 /// The text with everything that could steer a terminal made visible.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut out, character| {
-        if character.is_control() || is_direction_mark(character) {
-            out.extend(character.escape_default());
-        } else {
-            out.push(character);
-        }
-        out
-    })
+    text.chars()
+        .fold(String::with_capacity(text.len()), |mut out, character| {
+            if character.is_control() || is_direction_mark(character) {
+                out.extend(character.escape_default());
+            } else {
+                out.push(character);
+            }
+            out
+        })
 }
 
 /// Characters that turn the reading direction around and so can disguise a text.
@@ -81,7 +92,11 @@ pub(crate) fn checked_name(what: &'static str, name: &str) -> Result<(), Error> 
         return Ok(());
     }
     let allowed = format!("1 to {NAME_MAX} letters, digits, dots, dashes and underscores");
-    Err(Error::InvalidValue { what, value: name.into(), allowed })
+    Err(Error::InvalidValue {
+        what,
+        value: name.into(),
+        allowed,
+    })
 }
 
 /// A host in the one form in which hosts are compared: lower case, no brackets, no final dot.
@@ -89,14 +104,21 @@ pub(crate) fn checked_name(what: &'static str, name: &str) -> Result<(), Error> 
 /// # Errors
 /// [`Error::InvalidValue`].
 pub(crate) fn normal_host(host: &str) -> Result<String, Error> {
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(host);
     let bare = bare.strip_suffix('.').unwrap_or(bare);
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte);
     if !bare.is_empty() && bare.len() <= HOST_MAX && bare.bytes().all(fits) {
         return Ok(bare.to_ascii_lowercase());
     }
     let allowed = format!("a host name or address of 1 to {HOST_MAX} letters");
-    Err(Error::InvalidValue { what: "host", value: printable(host), allowed })
+    Err(Error::InvalidValue {
+        what: "host",
+        value: printable(host),
+        allowed,
+    })
 }
 
 #[cfg(test)]
@@ -116,20 +138,35 @@ mod tests {
     fn durations_have_a_number_and_a_unit() {
         assert_eq!(parse_duration("24h"), Ok(Duration::from_secs(86_400)));
         assert_eq!(parse_duration("7d"), Ok(Duration::from_secs(7 * 86_400)));
-        for wrong in ["", "h", "24", "-1h", "1w", "24 h", "1\u{e9}", "99999999999999999999d"] {
+        for wrong in [
+            "",
+            "h",
+            "24",
+            "-1h",
+            "1w",
+            "24 h",
+            "1\u{e9}",
+            "99999999999999999999d",
+        ] {
             assert!(parse_duration(wrong).is_err(), "{wrong:?}");
         }
     }
 
     #[test]
     fn nothing_foreign_steers_a_terminal() {
-        assert_eq!(printable("a\u{1b}[2Jb\r\n\u{202e}"), "a\\u{1b}[2Jb\\r\\n\\u{202e}");
+        assert_eq!(
+            printable("a\u{1b}[2Jb\r\n\u{202e}"),
+            "a\\u{1b}[2Jb\\r\\n\\u{202e}"
+        );
         assert_eq!(printable("Grüße"), "Grüße");
     }
 
     #[test]
     fn one_host_has_one_form() {
-        assert_eq!(normal_host("Intranet.Corp.Example.").unwrap(), "intranet.corp.example");
+        assert_eq!(
+            normal_host("Intranet.Corp.Example.").unwrap(),
+            "intranet.corp.example"
+        );
         assert_eq!(normal_host("[2001:DB8::1]").unwrap(), "2001:db8::1");
         for wrong in ["", ".", "a b", "a/b", "a@b", "a\nb", "é"] {
             assert!(normal_host(wrong).is_err(), "{wrong:?}");

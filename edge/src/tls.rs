@@ -50,9 +50,8 @@ impl Setup {
     pub(crate) fn new(ca: &[u8], leaf: &Leaf) -> Result<Self, Error> {
         let provider = Arc::new(provider::default_provider());
         let leaf = Arc::new(LeafInUse(RwLock::new(certified(leaf)?)));
-        let config = |alpn, with_certificate| {
-            config(&provider, &leaf, alpn, with_certificate).map(Arc::new)
-        };
+        let config =
+            |alpn, with_certificate| config(&provider, &leaf, alpn, with_certificate).map(Arc::new);
         Ok(Self {
             enrol: config(ALPN_ENROL, None)?,
             control: config(ALPN_CONTROL, Some(ca))?,
@@ -70,7 +69,10 @@ impl Setup {
 
     /// Does the handshake. A peer that offers none of the three protocols is refused.
     pub(crate) async fn handshake(&self, tcp: TcpStream) -> io::Result<(Protocol, Tls)> {
-        let metered = Metered { inner: tcp, left: Some(UNAUTHENTICATED_BYTES_MAX) };
+        let metered = Metered {
+            inner: tcp,
+            left: Some(UNAUTHENTICATED_BYTES_MAX),
+        };
         let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), metered).await?;
         let (protocol, config) = self.choose(&start.client_hello())?;
         Ok((protocol, start.into_stream(Arc::clone(config)).await?))
@@ -81,7 +83,10 @@ impl Setup {
     /// all it would go on without, so that is refused here.
     fn choose(&self, hello: &ClientHello<'_>) -> io::Result<(Protocol, &Arc<ServerConfig>)> {
         let Some(offered) = hello.alpn() else {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "no protocol named by ALPN"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "no protocol named by ALPN",
+            ));
         };
         let ours = offered.filter_map(|name| match name {
             ALPN_ENROL => Some((Protocol::Enrol, &self.enrol)),
@@ -95,7 +100,9 @@ impl Setup {
 
 /// The exporter that both proofs of an enrolment cover.
 pub(crate) fn exporter(tls: &Tls) -> Result<Exporter, rustls::Error> {
-    tls.get_ref().1.export_keying_material([0; 32], EXPORTER_LABEL, None)
+    tls.get_ref()
+        .1
+        .export_keying_material([0; 32], EXPORTER_LABEL, None)
 }
 
 /// SHA-256 of the subject public key info of the leaf that the handshake verified.
@@ -167,7 +174,9 @@ struct LeafInUse(RwLock<Arc<CertifiedKey>>);
 
 impl ResolvesServerCert for LeafInUse {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+        Some(Arc::clone(
+            &self.0.read().unwrap_or_else(PoisonError::into_inner),
+        ))
     }
 }
 
@@ -191,7 +200,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.left == Some(0) {
-            let problem = format!("more than {UNAUTHENTICATED_BYTES_MAX} bytes before authentication");
+            let problem =
+                format!("more than {UNAUTHENTICATED_BYTES_MAX} bytes before authentication");
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, problem)));
         }
         let before = buf.filled().len();

@@ -19,11 +19,15 @@ pub fn read() -> BuildInfo {
 
 fn parse(text: &str) -> BuildInfo {
     let value = |key: &str| {
-        text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).map(str::trim)
+        text.lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+            .map(str::trim)
     };
     BuildInfo {
         version: value("version").unwrap_or("unknown").to_owned(),
-        epoch_s: value("epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or(0),
+        epoch_s: value("epoch")
+            .and_then(|epoch| epoch.parse().ok())
+            .unwrap_or(0),
     }
 }
 
@@ -34,9 +38,15 @@ mod tests {
     #[test]
     fn version_and_epoch_are_read_and_may_be_absent() {
         let info = parse("version=0.1.0\nepoch=1767225600\n");
-        assert_eq!((info.version.as_str(), info.epoch_s), ("0.1.0", 1_767_225_600));
+        assert_eq!(
+            (info.version.as_str(), info.epoch_s),
+            ("0.1.0", 1_767_225_600)
+        );
         for text in ["", "epoch=yesterday\n", "versions=1\n"] {
-            assert_eq!((parse(text).version.as_str(), parse(text).epoch_s), ("unknown", 0));
+            assert_eq!(
+                (parse(text).version.as_str(), parse(text).epoch_s),
+                ("unknown", 0)
+            );
         }
     }
 }

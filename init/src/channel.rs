@@ -5,22 +5,15 @@
 //! There are few slots, so the queue is bounded without losing a state.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use connector_proto::{limits, local};
+use connector_sys::packet_channel;
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
-};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
-
-/// Descriptors in one message: the terminals are two, everything else is one.
-pub const DESCRIPTORS_MAX: usize = 4;
 
 /// Which state a message carries; of those that wait, the latest of each slot is kept.
 pub type Slot = u8;
@@ -59,12 +52,7 @@ impl Channel {
     /// # Errors
     /// If the kernel is out of descriptors or memory.
     pub fn pair() -> io::Result<(Self, OwnedFd)> {
-        let (ours, theirs) = rustix::net::socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
+        let (ours, theirs) = packet_channel::pair()?;
         Ok((Self::new(ours), theirs))
     }
 
@@ -73,11 +61,17 @@ impl Channel {
     /// # Errors
     /// If the kernel is out of descriptors.
     pub fn from_stdin() -> io::Result<Self> {
-        Ok(Self::new(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?))
+        Ok(Self::new(rustix::io::fcntl_dupfd_cloexec(
+            rustix::stdio::stdin(),
+            3,
+        )?))
     }
 
     const fn new(socket: OwnedFd) -> Self {
-        Self { socket, waiting: VecDeque::new() }
+        Self {
+            socket,
+            waiting: VecDeque::new(),
+        }
     }
 
     /// Sends `message`, or keeps it until the peer has room.
@@ -94,7 +88,11 @@ impl Channel {
         let bytes = local::encode(message, &mut buffer).map_err(io::Error::other)?;
         let bytes = Zeroizing::new(bytes.to_vec());
         self.waiting.retain(|packet| packet.slot != slot);
-        self.waiting.push_back(Packet { slot, bytes, descriptors });
+        self.waiting.push_back(Packet {
+            slot,
+            bytes,
+            descriptors,
+        });
         self.flush()
     }
 
@@ -104,7 +102,8 @@ impl Channel {
     /// If the peer is gone.
     pub fn flush(&mut self) -> io::Result<()> {
         while let Some(packet) = self.waiting.front() {
-            match send_packet(self.socket.as_fd(), packet) {
+            let descriptors: Vec<_> = packet.descriptors.iter().map(AsFd::as_fd).collect();
+            match packet_channel::send(&self.socket, &packet.bytes, &descriptors) {
                 Ok(()) => {
                     self.waiting.pop_front();
                 }
@@ -127,36 +126,13 @@ impl Channel {
     /// If the socket fails otherwise than by the peer's end.
     pub fn receive<M: DeserializeOwned>(&self) -> io::Result<Received<M>> {
         let mut buffer = Zeroizing::new([0; limits::LOCAL_MAX]);
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received = rustix::net::recvmsg(
-            &self.socket,
-            &mut [IoSliceMut::new(&mut *buffer)],
-            &mut control,
-            RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC,
-        );
-        let received = match received {
-            Ok(received) => received,
-            Err(Errno::AGAIN | Errno::INTR) => return Ok(Received::Empty),
-            Err(Errno::CONNRESET | Errno::PIPE) => return Ok(Received::Closed),
-            Err(error) => return Err(error.into()),
+        let (len, descriptors) = match packet_channel::recv(&self.socket, &mut *buffer)? {
+            packet_channel::Received::Packet { len, descriptors } => (len, descriptors),
+            packet_channel::Received::Empty => return Ok(Received::Empty),
+            packet_channel::Received::Closed => return Ok(Received::Closed),
+            packet_channel::Received::TooLong => return Ok(Received::Malformed),
         };
-        let descriptors = control
-            .drain()
-            .filter_map(|message| match message {
-                RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
-                _ => None,
-            })
-            .flatten()
-            .collect();
-        if received.bytes == 0 {
-            return Ok(Received::Closed);
-        }
-        if received.flags.contains(ReturnFlags::TRUNC) {
-            return Ok(Received::Malformed);
-        }
-        let bytes = buffer.get(..received.bytes).unwrap_or_default();
-        match local::decode(bytes) {
+        match local::decode(buffer.get(..len).unwrap_or_default()) {
             Ok(message) => Ok(Received::Message(message, descriptors)),
             Err(local::LocalError) => Ok(Received::Malformed),
         }
@@ -167,17 +143,6 @@ impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-fn send_packet(socket: BorrowedFd<'_>, packet: &Packet) -> rustix::io::Result<()> {
-    let descriptors: Vec<_> = packet.descriptors.iter().map(AsFd::as_fd).collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-        return Err(Errno::INVAL); // more than DESCRIPTORS_MAX: our bug, and the peer is restarted
-    }
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    rustix::net::sendmsg(socket, &[IoSlice::new(&packet.bytes)], &mut control, flags).map(|_| ())
 }
 
 #[cfg(test)]
@@ -191,7 +156,8 @@ mod tests {
         let (mut ours, theirs) = Channel::pair().unwrap();
         let theirs = Channel::new(theirs);
         let (reader, writer) = rustix::pipe::pipe().unwrap();
-        ours.send(0, &ToNetd::Start { mac: [1; 6] }, vec![writer]).unwrap();
+        ours.send(0, &ToNetd::Start { mac: [1; 6] }, vec![writer])
+            .unwrap();
         let Received::Message(message, descriptors) = theirs.receive::<ToNetd>().unwrap() else {
             panic!("no message");
         };
@@ -206,7 +172,8 @@ mod tests {
         let (mut ours, theirs) = Channel::pair().unwrap();
         let theirs = Channel::new(theirs);
         for round in 0..100_000_u32 {
-            ours.send(0, &ToNetd::Carrier { up: round % 2 == 0 }, vec![]).unwrap();
+            ours.send(0, &ToNetd::Carrier { up: round % 2 == 0 }, vec![])
+                .unwrap();
         }
         assert_eq!(ours.waiting.len(), 1);
         let mut last = None;
@@ -224,10 +191,16 @@ mod tests {
     #[test]
     fn garbage_is_named_malformed_and_the_end_closed() {
         let (ours, theirs) = Channel::pair().unwrap();
-        rustix::net::send(&theirs, &[0xff; 20], SendFlags::empty()).unwrap();
-        assert!(matches!(ours.receive::<ToNetd>().unwrap(), Received::Malformed));
+        packet_channel::send(&theirs, &[0xff; 20], &[]).unwrap();
+        assert!(matches!(
+            ours.receive::<ToNetd>().unwrap(),
+            Received::Malformed
+        ));
         assert!(matches!(ours.receive::<ToNetd>().unwrap(), Received::Empty));
         drop(theirs);
-        assert!(matches!(ours.receive::<ToNetd>().unwrap(), Received::Closed));
+        assert!(matches!(
+            ours.receive::<ToNetd>().unwrap(),
+            Received::Closed
+        ));
     }
 }

@@ -48,8 +48,16 @@ pub fn decide(now: RealMicros, floor: RealMicros, was_checked: bool, sample: &Sa
     if was_checked && sample.offset_us < 0 && offset > BACKWARDS_MAX {
         return Decision::TooFarBack;
     }
-    let tolerated = if was_checked { LEFT_ALONE_WITHIN } else { RIGHT_WITHIN };
-    if offset < tolerated { Decision::Keep } else { Decision::Step { to } }
+    let tolerated = if was_checked {
+        LEFT_ALONE_WITHIN
+    } else {
+        RIGHT_WITHIN
+    };
+    if offset < tolerated {
+        Decision::Keep
+    } else {
+        Decision::Step { to }
+    }
 }
 
 /// `CLOCK_BOOTTIME`: never goes back, counts while the machine is suspended.
@@ -78,7 +86,9 @@ pub fn set_real(to: RealMicros) -> io::Result<()> {
 }
 
 const fn micros(time: Timespec) -> i64 {
-    time.tv_sec.saturating_mul(MICROS_PER_SECOND).saturating_add(time.tv_nsec / 1000)
+    time.tv_sec
+        .saturating_mul(MICROS_PER_SECOND)
+        .saturating_add(time.tv_nsec / 1000)
 }
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
@@ -120,8 +130,14 @@ mod tests {
     fn nothing_moves_the_clock_below_the_floor() {
         for was_checked in [false, true] {
             let offset = FLOOR - NOW;
-            assert_eq!(decide(NOW, FLOOR, was_checked, &sample(offset - 1)), Decision::BelowFloor);
-            assert_eq!(decide(NOW, FLOOR, was_checked, &sample(i64::MIN)), Decision::BelowFloor);
+            assert_eq!(
+                decide(NOW, FLOOR, was_checked, &sample(offset - 1)),
+                Decision::BelowFloor
+            );
+            assert_eq!(
+                decide(NOW, FLOOR, was_checked, &sample(i64::MIN)),
+                Decision::BelowFloor
+            );
         }
         assert_eq!(
             decide(NOW, FLOOR, false, &sample(FLOOR - NOW)),

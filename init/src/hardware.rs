@@ -32,14 +32,16 @@ fn parse_uuid(text: &str) -> Option<[u8; 16]> {
 /// The edge that the hypervisor or the image names. What the hypervisor says wins.
 #[must_use]
 pub fn edge() -> Option<EdgeText> {
-    [EDGE_FROM_QEMU, EDGE_FROM_IMAGE].into_iter().find_map(|path| {
-        let text = read_bounded(path, limits::HOST_MAX + 7)?;
-        let edge = parse_edge(&text);
-        if edge.is_none() {
-            log::warn!("{path} does not name an edge: expected host or host:port");
-        }
-        edge
-    })
+    [EDGE_FROM_QEMU, EDGE_FROM_IMAGE]
+        .into_iter()
+        .find_map(|path| {
+            let text = read_bounded(path, limits::HOST_MAX + 7)?;
+            let edge = parse_edge(&text);
+            if edge.is_none() {
+                log::warn!("{path} does not name an edge: expected host or host:port");
+            }
+            edge
+        })
 }
 
 /// `host` or `host:port` in printable ASCII; what it means is the connector's to say.
@@ -83,7 +85,10 @@ pub fn state_partition() -> StatePartition {
 }
 
 fn open_partition(name: &str) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).open(Path::new("/dev").join(name))
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(Path::new("/dev").join(name))
 }
 
 /// Names of the block devices whose uevent file says that they are the state partition.
@@ -98,7 +103,9 @@ fn state_partition_names(class: &Path) -> Vec<String> {
 }
 
 fn is_state_partition(uevent: &str) -> bool {
-    uevent.lines().any(|line| line.strip_prefix("PARTNAME=") == Some(STATE_PARTITION))
+    uevent
+        .lines()
+        .any(|line| line.strip_prefix("PARTNAME=") == Some(STATE_PARTITION))
 }
 
 fn read_uevent(device: &Path) -> String {
@@ -131,7 +138,11 @@ pub fn power_buttons(known: &[PathBuf]) -> Vec<(PathBuf, File)> {
 /// Whether the bitmap of `/sys/class/input/*/device/capabilities/key`, 64-bit words in hex with the
 /// highest first, contains `key`.
 fn has_key(bitmap: &str, key: u32) -> bool {
-    let word = bitmap.split_whitespace().rev().nth((key / 64) as usize).unwrap_or("0");
+    let word = bitmap
+        .split_whitespace()
+        .rev()
+        .nth((key / 64) as usize)
+        .unwrap_or("0");
     u64::from_str_radix(word, 16).is_ok_and(|word| word >> (key % 64) & 1 == 1)
 }
 
@@ -154,7 +165,9 @@ pub fn is_power_pressed(device: &mut File) -> io::Result<bool> {
 
 /// `struct input_event` on 64-bit Linux: 16 bytes of time, type, code, value.
 fn is_power_press(event: &[u8]) -> bool {
-    let [.., t0, t1, c0, c1, v0, v1, v2, v3] = *event else { return false };
+    let [.., t0, t1, c0, c1, v0, v1, v2, v3] = *event else {
+        return false;
+    };
     u16::from_ne_bytes([t0, t1]) == EV_KEY
         && u32::from(u16::from_ne_bytes([c0, c1])) == KEY_POWER
         && i32::from_ne_bytes([v0, v1, v2, v3]) == 1
@@ -164,7 +177,11 @@ fn is_power_press(event: &[u8]) -> bool {
 pub(crate) fn read_bounded(path: impl AsRef<Path>, max: usize) -> Option<String> {
     let limit = u64::try_from(max).ok()?.checked_add(1)?;
     let mut bytes = Vec::new();
-    File::open(path).ok()?.take(limit).read_to_end(&mut bytes).ok()?;
+    File::open(path)
+        .ok()?
+        .take(limit)
+        .read_to_end(&mut bytes)
+        .ok()?;
     if bytes.len() > max {
         return None;
     }
@@ -194,22 +211,39 @@ mod tests {
         let uuid = parse_uuid("00112233-4455-6677-8899-aabbccddeeff").unwrap();
         assert_eq!(uuid[0], 0x00);
         assert_eq!(uuid[15], 0xff);
-        for bad in ["", "0011", "zz112233-4455-6677-8899-aabbccddeeff", "+0112233-4455-6677-8899-aabbccddeeff"] {
+        for bad in [
+            "",
+            "0011",
+            "zz112233-4455-6677-8899-aabbccddeeff",
+            "+0112233-4455-6677-8899-aabbccddeeff",
+        ] {
             assert_eq!(parse_uuid(bad), None, "{bad}");
         }
     }
 
     #[test]
     fn an_edge_is_printable_and_fits() {
-        assert_eq!(parse_edge("edge.example:443\n").unwrap().as_str(), "edge.example:443");
-        for bad in ["", "\n", "two words", "caf\u{e9}", "a\x1b[2J", &"a".repeat(260)] {
+        assert_eq!(
+            parse_edge("edge.example:443\n").unwrap().as_str(),
+            "edge.example:443"
+        );
+        for bad in [
+            "",
+            "\n",
+            "two words",
+            "caf\u{e9}",
+            "a\x1b[2J",
+            &"a".repeat(260),
+        ] {
             assert_eq!(parse_edge(bad), None, "{bad:?}");
         }
     }
 
     #[test]
     fn the_state_partition_is_known_by_its_whole_name() {
-        assert!(is_state_partition("MAJOR=254\nPARTN=6\nPARTNAME=outgate-state\n"));
+        assert!(is_state_partition(
+            "MAJOR=254\nPARTN=6\nPARTNAME=outgate-state\n"
+        ));
         assert!(!is_state_partition("PARTNAME=outgate-state-2\n"));
         assert!(!is_state_partition("DEVNAME=outgate-state\n"));
     }

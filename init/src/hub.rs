@@ -61,7 +61,13 @@ impl Hub {
             has_carrier: false,
             is_clock_ok: false,
         };
-        hub.put(Fact::Booted { version: text(version) }, SLOT_BOOTED, now);
+        hub.put(
+            Fact::Booted {
+                version: text(version),
+            },
+            SLOT_BOOTED,
+            now,
+        );
         hub.put_awaited(now);
         hub
     }
@@ -81,7 +87,14 @@ impl Hub {
     /// A NIC was found.
     pub fn nic_found(&mut self, now: Instant, interface: &str, mac: [u8; 6]) -> Vec<Letter> {
         self.is_nic_present = true;
-        let fact = self.put(Fact::Nic { interface: text(interface), mac }, SLOT_NIC, now);
+        let fact = self.put(
+            Fact::Nic {
+                interface: text(interface),
+                mac,
+            },
+            SLOT_NIC,
+            now,
+        );
         self.with_awaited(now, vec![fact])
     }
 
@@ -99,14 +112,21 @@ impl Hub {
             return Vec::new();
         }
         self.has_carrier = up;
-        let letters = vec![Letter::Netd(SLOT_CARRIER, ToNetd::Carrier { up })];
+        let mut letters = vec![Letter::Netd(SLOT_CARRIER, ToNetd::Carrier { up })];
+        // The lease outlived the gap: it is told again, which ends the wait for the link.
+        if let Some(lease) = self.lease.clone().filter(|_| up) {
+            letters.push(self.put(Fact::NetUp(lease), SLOT_NET_UP, now));
+        }
         self.with_awaited(now, letters)
     }
 
     /// A lease is in force.
     pub fn leased(&mut self, now: Instant, lease: Lease) -> Vec<Letter> {
         let mut letters = Vec::new();
-        let is_new = !self.lease.as_ref().is_some_and(|held| is_same_network(held, &lease));
+        let is_new = !self
+            .lease
+            .as_ref()
+            .is_some_and(|held| is_same_network(held, &lease));
         if self.ntp_servers() != lease.ntp_servers || self.lease.is_none() {
             let servers = lease.ntp_servers.clone();
             letters.push(Letter::Timed(SLOT_ONLY, ToTimed::Servers(servers)));
@@ -142,7 +162,11 @@ impl Hub {
             return Vec::new();
         }
         self.is_clock_ok = true;
-        let fact = Fact::ClockOk { server, offset_us, bound_us };
+        let fact = Fact::ClockOk {
+            server,
+            offset_us,
+            bound_us,
+        };
         let letters = vec![self.put(fact, SLOT_CLOCK_OK, now)];
         self.with_awaited(now, letters)
     }
@@ -161,8 +185,11 @@ impl Hub {
         how: &str,
         restart_in_ms: u32,
     ) -> Vec<Letter> {
-        let fact =
-            Fact::ServiceDied { service: text(service.name()), how: text(how), restart_in_ms };
+        let fact = Fact::ServiceDied {
+            service: text(service.name()),
+            how: text(how),
+            restart_in_ms,
+        };
         let mut letters = vec![self.put(fact, SLOT_DIED + slot_of(service), now)];
         if service == Service::Connector {
             self.status = None;
@@ -173,9 +200,15 @@ impl Hub {
 
     /// Something the operator can act on.
     pub fn problem(&mut self, now: Instant, topic: Topic, sentence: &str) -> Vec<Letter> {
-        let fact = Fact::Problem { text: text(sentence) };
+        let fact = Fact::Problem {
+            text: text(sentence),
+        };
         let slot = SLOT_PROBLEM + topic as Slot;
-        if self.facts.iter().any(|(held, old, _)| *held == slot && *old == fact) {
+        if self
+            .facts
+            .iter()
+            .any(|(held, old, _)| *held == slot && *old == fact)
+        {
             return Vec::new();
         }
         vec![self.put(fact, slot, now)]
@@ -212,9 +245,17 @@ impl Hub {
     pub fn greeting(&self, service: Service) -> Vec<Letter> {
         match service {
             Service::Console => self.greet_console(),
-            Service::Netd => vec![Letter::Netd(SLOT_CARRIER, ToNetd::Carrier { up: self.has_carrier })],
+            Service::Netd => vec![Letter::Netd(
+                SLOT_CARRIER,
+                ToNetd::Carrier {
+                    up: self.has_carrier,
+                },
+            )],
             Service::Timed => {
-                vec![Letter::Timed(SLOT_ONLY, ToTimed::Servers(self.ntp_servers()))]
+                vec![Letter::Timed(
+                    SLOT_ONLY,
+                    ToTimed::Servers(self.ntp_servers()),
+                )]
             }
             Service::Connector => vec![self.network()],
         }
@@ -229,17 +270,27 @@ impl Hub {
             .collect();
         letters.push(Letter::Console(
             SLOT_STATUS,
-            self.status.clone().map_or(ToConsole::ConnectorGone, ToConsole::Connector),
+            self.status
+                .clone()
+                .map_or(ToConsole::ConnectorGone, ToConsole::Connector),
         ));
         letters
     }
 
     fn network(&self) -> Letter {
-        Letter::Connector(SLOT_NETWORK, ToConnector::Network { lease: self.lease.clone() })
+        Letter::Connector(
+            SLOT_NETWORK,
+            ToConnector::Network {
+                lease: self.lease.clone(),
+            },
+        )
     }
 
     fn ntp_servers(&self) -> Servers {
-        self.lease.as_ref().map(|lease| lease.ntp_servers.clone()).unwrap_or_default()
+        self.lease
+            .as_ref()
+            .map(|lease| lease.ntp_servers.clone())
+            .unwrap_or_default()
     }
 
     /// Adds the news that PID 1 waits for something else than before, or for nothing any more.
@@ -261,7 +312,10 @@ impl Hub {
             self.forget(SLOT_WAITING);
             return None;
         };
-        let fact = Fact::Waiting { what, since_boot_us: now.as_micros() };
+        let fact = Fact::Waiting {
+            what,
+            since_boot_us: now.as_micros(),
+        };
         Some(self.put(fact, SLOT_WAITING, now))
     }
 
@@ -294,12 +348,22 @@ impl Hub {
 
 /// A renewal changes nothing but the time.
 fn is_same_network(a: &Lease, b: &Lease) -> bool {
-    Lease { lease_s: 0, server: a.server, ..a.clone() }
-        == Lease { lease_s: 0, server: a.server, ..b.clone() }
+    Lease {
+        lease_s: 0,
+        server: a.server,
+        ..a.clone()
+    } == Lease {
+        lease_s: 0,
+        server: a.server,
+        ..b.clone()
+    }
 }
 
 const fn told(fact: Fact, since: Instant) -> ToConsole {
-    ToConsole::Fact { fact, at_boot_us: since.as_micros() }
+    ToConsole::Fact {
+        fact,
+        at_boot_us: since.as_micros(),
+    }
 }
 
 /// A bounded text from a string of any length; what does not fit is cut off.
@@ -349,10 +413,22 @@ mod tests {
     #[test]
     fn the_way_up_says_at_each_step_what_is_awaited() {
         let mut hub = Hub::new("1.0", at(1));
-        assert_eq!(awaited(&hub.greeting(Service::Console)), Some((Awaited::Nic, 1)));
-        assert_eq!(awaited(&hub.nic_found(at(2), "eth0", [0; 6])), Some((Awaited::Link, 2)));
-        assert_eq!(awaited(&hub.carrier(at(3), true)), Some((Awaited::Lease, 3)));
-        assert_eq!(awaited(&hub.leased(at(4), lease(15))), Some((Awaited::Time, 4)));
+        assert_eq!(
+            awaited(&hub.greeting(Service::Console)),
+            Some((Awaited::Nic, 1))
+        );
+        assert_eq!(
+            awaited(&hub.nic_found(at(2), "eth0", [0; 6])),
+            Some((Awaited::Link, 2))
+        );
+        assert_eq!(
+            awaited(&hub.carrier(at(3), true)),
+            Some((Awaited::Lease, 3))
+        );
+        assert_eq!(
+            awaited(&hub.leased(at(4), lease(15))),
+            Some((Awaited::Time, 4))
+        );
         let letters = hub.clock_ok(at(5), Ipv4Addr::LOCALHOST.into(), 0, 0);
         assert_eq!(awaited(&letters), None);
         assert_eq!(awaited(&hub.greeting(Service::Console)), None);
@@ -373,12 +449,42 @@ mod tests {
     #[test]
     fn a_renewal_is_no_news_and_a_change_is() {
         let mut hub = up();
-        assert!(hub.leased(at(9), Lease { lease_s: 77, ..lease(15) }).is_empty());
+        assert!(
+            hub.leased(
+                at(9),
+                Lease {
+                    lease_s: 77,
+                    ..lease(15)
+                }
+            )
+            .is_empty()
+        );
         let letters = hub.leased(at(10), lease(16));
         assert!(letters.iter().any(|letter| matches!(
             letter,
             Letter::Connector(_, ToConnector::Network { lease: Some(_) })
         )));
+    }
+
+    #[test]
+    fn a_link_that_comes_back_under_a_lease_tells_the_lease_again() {
+        let mut hub = up();
+        assert_eq!(
+            awaited(&hub.carrier(at(8), false)),
+            Some((Awaited::Link, 8))
+        );
+        let letters = hub.carrier(at(9), true);
+        assert!(letters.iter().any(|letter| matches!(
+            letter,
+            Letter::Console(
+                _,
+                ToConsole::Fact {
+                    fact: Fact::NetUp(_),
+                    at_boot_us: 9
+                }
+            )
+        )));
+        assert_eq!(awaited(&hub.greeting(Service::Console)), None);
     }
 
     #[test]
@@ -436,7 +542,14 @@ mod tests {
         letters.iter().find_map(|letter| match letter {
             Letter::Console(
                 _,
-                ToConsole::Fact { fact: Fact::Waiting { what, since_boot_us }, .. },
+                ToConsole::Fact {
+                    fact:
+                        Fact::Waiting {
+                            what,
+                            since_boot_us,
+                        },
+                    ..
+                },
             ) => Some((*what, *since_boot_us)),
             _ => None,
         })

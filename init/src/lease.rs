@@ -43,7 +43,11 @@ impl fmt::Display for LeaseError {
             Self::Address(address) => write!(f, "DHCP offers {address}, which no host may have"),
             Self::Mtu(mtu) => write!(f, "DHCP offers MTU {mtu}, not {MTU_MIN} to {MTU_MAX}"),
             Self::PrefixLen(len) => write!(f, "DHCP offers prefix length {len}, not 1 to 32"),
-            Self::Router { router, address, prefix_len } => write!(
+            Self::Router {
+                router,
+                address,
+                prefix_len,
+            } => write!(
                 f,
                 "DHCP offers gateway {router}, which is no neighbour of {address}/{prefix_len}"
             ),
@@ -135,7 +139,10 @@ mod tests {
 
     #[test]
     fn an_ordinary_lease_is_applied_as_it_is() {
-        assert_eq!(check(&lease("10.0.2.15", 24, Some("10.0.2.2"))), Ok(lease("10.0.2.15", 24, Some("10.0.2.2"))));
+        assert_eq!(
+            check(&lease("10.0.2.15", 24, Some("10.0.2.2"))),
+            Ok(lease("10.0.2.15", 24, Some("10.0.2.2")))
+        );
     }
 
     #[test]
@@ -162,7 +169,10 @@ mod tests {
     #[test]
     fn point_to_point_subnets_have_no_special_addresses() {
         for (address, prefix_len) in [("10.0.0.0", 31), ("10.0.0.1", 31), ("10.0.0.0", 32)] {
-            assert!(check(&lease(address, prefix_len, None)).is_ok(), "{address}/{prefix_len}");
+            assert!(
+                check(&lease(address, prefix_len, None)).is_ok(),
+                "{address}/{prefix_len}"
+            );
         }
     }
 
@@ -198,7 +208,10 @@ mod tests {
     #[test]
     fn an_mtu_outside_its_bounds_is_refused() {
         for (mtu, is_ok) in [(575, false), (576, true), (9000, true), (9001, false)] {
-            let lease = Lease { mtu: Some(mtu), ..lease("10.0.2.15", 24, None) };
+            let lease = Lease {
+                mtu: Some(mtu),
+                ..lease("10.0.2.15", 24, None)
+            };
             assert_eq!(check(&lease).is_ok(), is_ok, "{mtu}");
         }
     }
@@ -206,7 +219,10 @@ mod tests {
     #[test]
     fn lease_times_are_clamped() {
         for (given, applied) in [(0, 60), (60, 60), (86_400, 86_400), (u32::MAX, 86_400)] {
-            let lease = Lease { lease_s: given, ..lease("10.0.2.15", 24, None) };
+            let lease = Lease {
+                lease_s: given,
+                ..lease("10.0.2.15", 24, None)
+            };
             assert_eq!(check(&lease).unwrap().lease_s, applied);
         }
     }
@@ -217,7 +233,10 @@ mod tests {
         for server in ["0.0.0.0", "10.0.2.3", "10.0.2.3", "224.0.1.1"] {
             servers.push(server.parse().unwrap()).unwrap();
         }
-        let lease = Lease { ntp_servers: servers, ..lease("10.0.2.15", 24, None) };
+        let lease = Lease {
+            ntp_servers: servers,
+            ..lease("10.0.2.15", 24, None)
+        };
         let expected: [IpAddr; 1] = ["10.0.2.3".parse().unwrap()];
         assert_eq!(check(&lease).unwrap().ntp_servers.as_slice(), expected);
     }

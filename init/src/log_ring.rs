@@ -40,7 +40,9 @@ impl LogRing {
         self.bytes += line.len();
         self.lines.push_back(line);
         while self.bytes > RING_BYTES_MAX {
-            let Some(oldest) = self.lines.pop_front() else { break };
+            let Some(oldest) = self.lines.pop_front() else {
+                break;
+            };
             self.bytes -= oldest.len();
             self.lost += 1;
         }
@@ -60,7 +62,11 @@ impl LogRing {
 
 /// Makes foreign bytes printable: ASCII without control characters stays, the rest is shown in hex.
 fn escape(bytes: &[u8]) -> String {
-    bytes.escape_ascii().to_string().replace("\\'", "'").replace("\\\"", "\"")
+    bytes
+        .escape_ascii()
+        .to_string()
+        .replace("\\'", "'")
+        .replace("\\\"", "\"")
 }
 
 #[cfg(test)]

@@ -29,7 +29,10 @@ struct KernelLog {
 /// Sends the log of this process to the kernel's, and makes a panic visible there.
 pub fn start() {
     let device = OpenOptions::new().write(true).open("/dev/kmsg").ok();
-    let logger = LOGGER.get_or_init(|| KernelLog { device, ring: Mutex::default() });
+    let logger = LOGGER.get_or_init(|| KernelLog {
+        device,
+        ring: Mutex::default(),
+    });
     if log::set_logger(logger).is_ok() {
         log::set_max_level(LevelFilter::Info);
     }
@@ -49,7 +52,10 @@ pub fn leave_terminals() {
 /// Puts a service's line into the kernel's log, below what the kernel shows.
 pub fn service_line(service: &str, line: &str) {
     if let Some(logger) = LOGGER.get() {
-        logger.write(FACILITY_DAEMON + PRIORITY_INFO, &format!("{service}: {line}"));
+        logger.write(
+            FACILITY_DAEMON + PRIORITY_INFO,
+            &format!("{service}: {line}"),
+        );
     }
 }
 
@@ -76,7 +82,10 @@ impl Log for KernelLog {
         };
         let line = format!("init: {}", record.args());
         self.write(FACILITY_DAEMON + priority, &line);
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner).push_line(line);
+        self.ring
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_line(line);
     }
 
     fn flush(&self) {}

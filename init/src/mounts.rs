@@ -58,8 +58,9 @@ pub const MOUNTS: &[Mount] = &[
     },
 ];
 
-const NO_SPECIAL: MountFlags =
-    MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
+const NO_SPECIAL: MountFlags = MountFlags::NOSUID
+    .union(MountFlags::NODEV)
+    .union(MountFlags::NOEXEC);
 
 /// Mounts everything in [`MOUNTS`] and makes the root read-only.
 ///
@@ -67,7 +68,13 @@ const NO_SPECIAL: MountFlags =
 /// Names the mount that failed. Without them the machine cannot work, so the caller gives up.
 pub fn mount_all() -> Result<(), String> {
     for entry in MOUNTS {
-        match mount(entry.source, entry.target, entry.kind, entry.flags, entry.data) {
+        match mount(
+            entry.source,
+            entry.target,
+            entry.kind,
+            entry.flags,
+            entry.data,
+        ) {
             // The kernel mounts devtmpfs itself where it is told to.
             Ok(()) | Err(Errno::BUSY) => {}
             Err(error) => {
@@ -90,7 +97,9 @@ mod tests {
     fn every_mount_is_nosuid_and_noexec() {
         for entry in MOUNTS {
             assert!(
-                entry.flags.contains(MountFlags::NOSUID | MountFlags::NOEXEC),
+                entry
+                    .flags
+                    .contains(MountFlags::NOSUID | MountFlags::NOEXEC),
                 "{}",
                 entry.target
             );

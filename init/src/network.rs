@@ -48,9 +48,20 @@ impl Network {
     /// If the kernel refuses.
     pub fn open() -> io::Result<Self> {
         let events = LinkEvents::open()?;
-        let network = Self { requests: Requests::open()?, events, nic: None };
-        if let Some(loopback) = network.requests.links()?.iter().find(|link| link.name == "lo") {
-            network.requests.change(&message::set_link_up(loopback.index))?;
+        let network = Self {
+            requests: Requests::open()?,
+            events,
+            nic: None,
+        };
+        if let Some(loopback) = network
+            .requests
+            .links()?
+            .iter()
+            .find(|link| link.name == "lo")
+        {
+            network
+                .requests
+                .change(&message::set_link_up(loopback.index))?;
         }
         Ok(network)
     }
@@ -73,7 +84,9 @@ impl Network {
         };
         let mut changes = Vec::new();
         if let Some(nic) = &self.nic
-            && !links.iter().any(|link| link.index == nic.link.index && link.mac == Some(nic.mac))
+            && !links
+                .iter()
+                .any(|link| link.index == nic.link.index && link.mac == Some(nic.mac))
         {
             self.nic = None;
             changes.push(Change::Lost);
@@ -87,15 +100,24 @@ impl Network {
 
     /// Takes the Ethernet NIC with the lowest index and sets it up.
     fn adopt(&mut self, links: &[Link]) -> Option<Change> {
-        let (link, mac) =
-            links.iter().filter(|link| link.is_ethernet).find_map(|link| Some((link, link.mac?)))?;
+        let (link, mac) = links
+            .iter()
+            .filter(|link| link.is_ethernet)
+            .find_map(|link| Some((link, link.mac?)))?;
         if let Err(error) = self.requests.change(&message::set_link_up(link.index)) {
             log::error!("cannot set {} up: {error}", link.name);
             return None;
         }
         // The carrier is reported when the link has come up.
-        let link = Link { has_carrier: false, ..link.clone() };
-        self.nic = Some(Nic { link: link.clone(), mac, applied: None });
+        let link = Link {
+            has_carrier: false,
+            ..link.clone()
+        };
+        self.nic = Some(Nic {
+            link: link.clone(),
+            mac,
+            applied: None,
+        });
         Some(Change::Found(link))
     }
 
@@ -136,24 +158,33 @@ impl Network {
             prefix_len: lease.prefix_len,
         };
         let mtu = lease.mtu.map_or(nic.link.mtu, u32::from);
-        let wanted = Applied { address, router: lease.router, mtu };
+        let wanted = Applied {
+            address,
+            router: lease.router,
+            mtu,
+        };
         if nic.applied == Some(wanted) {
             return Ok(());
         }
         if let Some(old) = nic.applied.take()
             && old.address != address
         {
-            self.requests.change(&message::remove_address(old.address))?;
+            self.requests
+                .change(&message::remove_address(old.address))?;
         }
-        self.requests.change(&message::set_mtu(nic.link.index, mtu))?;
+        self.requests
+            .change(&message::set_mtu(nic.link.index, mtu))?;
         self.requests.change(&message::add_address(address))?;
         match lease.router {
             Some(router) => {
-                self.requests.change(&message::replace_default_route(address, router))?;
+                self.requests
+                    .change(&message::replace_default_route(address, router))?;
             }
             None => {
                 // There may be none, which is as well.
-                let _ = self.requests.change(&message::remove_default_route(nic.link.index));
+                let _ = self
+                    .requests
+                    .change(&message::remove_default_route(nic.link.index));
             }
         }
         nic.applied = Some(wanted);
@@ -162,10 +193,17 @@ impl Network {
 
     /// Takes away what a lease gave.
     pub fn remove(&mut self) {
-        let Some(applied) = self.nic.as_mut().and_then(|nic| nic.applied.take()) else { return };
+        let Some(applied) = self.nic.as_mut().and_then(|nic| nic.applied.take()) else {
+            return;
+        };
         // The default route of a /32 does not go with the address.
-        let _ = self.requests.change(&message::remove_default_route(applied.address.link));
-        if let Err(error) = self.requests.change(&message::remove_address(applied.address)) {
+        let _ = self
+            .requests
+            .change(&message::remove_default_route(applied.address.link));
+        if let Err(error) = self
+            .requests
+            .change(&message::remove_address(applied.address))
+        {
             log::warn!("cannot remove {}: {error}", applied.address.address);
         }
     }

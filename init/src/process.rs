@@ -46,7 +46,11 @@ impl Process {
             .spawn()?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| io::Error::other("the kernel gave a process no id"))?;
-        Ok(Self { pid, channel, log: Some(File::from(log)) })
+        Ok(Self {
+            pid,
+            channel,
+            log: Some(File::from(log)),
+        })
     }
 
     /// Its process id. It cannot be another process's before [`reap`] has returned it.
@@ -63,7 +67,9 @@ impl Process {
 
     /// What it logged since the last call, up to [`LOG_READ_MAX`] bytes.
     pub fn read_log(&mut self) -> Vec<u8> {
-        let Some(pipe) = &mut self.log else { return Vec::new() };
+        let Some(pipe) = &mut self.log else {
+            return Vec::new();
+        };
         let mut buffer = vec![0; LOG_READ_MAX];
         let len = match pipe.read(&mut buffer) {
             Ok(len) => len,
@@ -80,7 +86,10 @@ impl Process {
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         if let Err(error) = rustix::process::kill_process(self.pid, signal) {
-            log::warn!("cannot signal process {}: {error}", self.pid.as_raw_nonzero());
+            log::warn!(
+                "cannot signal process {}: {error}",
+                self.pid.as_raw_nonzero()
+            );
         }
     }
 }

@@ -50,12 +50,20 @@ impl Signals {
             Ok((signal, reader))
         };
         let [child, interrupt, terminate] = Signal::ALL;
-        Ok(Self { pipes: [catch_one(child)?, catch_one(interrupt)?, catch_one(terminate)?] })
+        Ok(Self {
+            pipes: [
+                catch_one(child)?,
+                catch_one(interrupt)?,
+                catch_one(terminate)?,
+            ],
+        })
     }
 
     /// The descriptors to wait on.
     pub fn descriptors(&self) -> impl Iterator<Item = (Signal, BorrowedFd<'_>)> {
-        self.pipes.iter().map(|(signal, pipe)| (*signal, pipe.as_fd()))
+        self.pipes
+            .iter()
+            .map(|(signal, pipe)| (*signal, pipe.as_fd()))
     }
 
     /// Empties a signal's pipe. Do this before acting on it, so that one that comes meanwhile wakes

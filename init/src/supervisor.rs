@@ -108,7 +108,10 @@ impl Supervisor {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self {
-            services: [State { place: Place::Gated, failures: 0 }; Service::ALL.len()],
+            services: [State {
+                place: Place::Gated,
+                failures: 0,
+            }; Service::ALL.len()],
             conditions: Vec::new(),
             way_down: None,
             actions: VecDeque::new(),
@@ -150,8 +153,13 @@ impl Supervisor {
         let restart_in = self.restart_delay(self.state(service).failures);
         let state = self.state_mut(service);
         state.failures = state.failures.saturating_add(1);
-        state.place = Place::Delayed { until: now + restart_in };
-        self.actions.push_back(Action::ReportDeath { service, restart_in });
+        state.place = Place::Delayed {
+            until: now + restart_in,
+        };
+        self.actions.push_back(Action::ReportDeath {
+            service,
+            restart_in,
+        });
     }
 
     /// Somebody pressed the power button or asked for a restart. The first request counts.
@@ -159,8 +167,14 @@ impl Supervisor {
         if self.way_down.is_some() {
             return;
         }
-        let step = Step::ConnectorStops { until: now + CONNECTOR_STOP_MAX };
-        self.way_down = Some(WayDown { restart, began: now, step });
+        let step = Step::ConnectorStops {
+            until: now + CONNECTOR_STOP_MAX,
+        };
+        self.way_down = Some(WayDown {
+            restart,
+            began: now,
+            step,
+        });
         for state in &mut self.services {
             if matches!(state.place, Place::Delayed { .. }) {
                 state.place = Place::Gated;
@@ -177,7 +191,10 @@ impl Supervisor {
 
     /// The disks are written.
     pub fn handle_synced(&mut self, now: Instant) {
-        if let Some(WayDown { step: Step::Syncs, .. }) = self.way_down {
+        if let Some(WayDown {
+            step: Step::Syncs, ..
+        }) = self.way_down
+        {
             self.finish();
         }
         self.step_down(now);
@@ -241,24 +258,38 @@ impl Supervisor {
     }
 
     fn may_run(&self, service: Service) -> bool {
-        service.needs().iter().all(|condition| self.conditions.contains(condition))
+        service
+            .needs()
+            .iter()
+            .all(|condition| self.conditions.contains(condition))
     }
 
     /// Takes every step down that is due.
     fn step_down(&mut self, now: Instant) {
-        let Some(way_down) = self.way_down else { return };
+        let Some(way_down) = self.way_down else {
+            return;
+        };
         if let Step::ConnectorStops { until } = way_down.step
             && (!self.is_running(Service::Connector) || until <= now)
         {
             self.stop_the_rest(now);
         }
-        let Some(way_down) = self.way_down else { return };
+        let Some(way_down) = self.way_down else {
+            return;
+        };
         if let Step::RestStops { until } = way_down.step
-            && (Service::ALL.iter().all(|service| !self.is_running(*service)) || until <= now)
+            && (Service::ALL
+                .iter()
+                .all(|service| !self.is_running(*service))
+                || until <= now)
         {
             self.kill_what_is_left();
         }
-        if let Some(WayDown { step: Step::Syncs, began, .. }) = self.way_down
+        if let Some(WayDown {
+            step: Step::Syncs,
+            began,
+            ..
+        }) = self.way_down
             && began + SHUTDOWN_MAX <= now
         {
             self.finish();
@@ -272,7 +303,9 @@ impl Supervisor {
         if self.is_running(Service::Console) {
             self.actions.push_back(Action::Stop(Service::Console));
         }
-        self.set_step(Step::RestStops { until: now + SERVICE_STOP_MAX });
+        self.set_step(Step::RestStops {
+            until: now + SERVICE_STOP_MAX,
+        });
     }
 
     fn kill_what_is_left(&mut self) {
@@ -287,7 +320,9 @@ impl Supervisor {
 
     fn finish(&mut self) {
         if let Some(way_down) = self.way_down {
-            self.actions.push_back(Action::Finish { restart: way_down.restart });
+            self.actions.push_back(Action::Finish {
+                restart: way_down.restart,
+            });
         }
         self.set_step(Step::Finished);
     }

@@ -17,60 +17,224 @@ pub struct Sysctl {
 }
 
 const fn set(name: &'static str, value: &'static str, reason: &'static str) -> Sysctl {
-    Sysctl { name, value, reason }
+    Sysctl {
+        name,
+        value,
+        reason,
+    }
 }
 
 /// Every setting, in the order in which they are made.
 pub const SYSCTLS: &[Sysctl] = &[
     // What leaves the machine unasked.
-    set("net.ipv6.conf.all.disable_ipv6", "1", "IPv4 only so far: no router solicitation, no MLD, no DAD may leave"),
-    set("net.ipv6.conf.default.disable_ipv6", "1", "the same for a NIC that appears later"),
-    set("net.ipv6.conf.all.accept_ra", "0", "no router configures the machine by IPv6"),
-    set("net.ipv6.conf.default.accept_ra", "0", "the same for a NIC that appears later"),
-    set("net.ipv6.conf.all.accept_redirects", "0", "no router rewrites routes"),
-    set("net.ipv6.conf.default.accept_redirects", "0", "the same for a NIC that appears later"),
-    set("net.ipv6.conf.all.accept_source_route", "0", "the sender does not choose the path"),
-    set("net.ipv6.conf.default.accept_source_route", "0", "the same for a NIC that appears later"),
-    set("net.ipv4.icmp_echo_ignore_all", "1", "the machine answers nothing, not even a ping"),
-    set("net.ipv4.icmp_echo_ignore_broadcasts", "1", "no part in amplification, should the line above ever go"),
-    set("net.ipv4.icmp_ignore_bogus_error_responses", "1", "a broken router does not fill the log"),
-    set("net.ipv4.icmp_msgs_per_sec", "0", "no ICMP error leaves either: the kernel has no socket for netd's DHCP answers and would refuse them to the server"),
-    set("net.ipv4.igmp_link_local_mcast_reports", "0", "no IGMP for groups nobody joined"),
-    set("net.ipv4.conf.all.accept_redirects", "0", "no router rewrites routes"),
-    set("net.ipv4.conf.default.accept_redirects", "0", "the same for a NIC that appears later"),
-    set("net.ipv4.conf.all.send_redirects", "0", "the machine is not a router"),
-    set("net.ipv4.conf.default.send_redirects", "0", "the same for a NIC that appears later"),
-    set("net.ipv4.conf.all.accept_source_route", "0", "the sender does not choose the path"),
-    set("net.ipv4.conf.default.accept_source_route", "0", "the same for a NIC that appears later"),
-    set("net.ipv4.conf.all.rp_filter", "1", "a packet whose answer would leave elsewhere is forged"),
-    set("net.ipv4.conf.default.rp_filter", "1", "the same for a NIC that appears later"),
-    set("net.ipv4.tcp_syncookies", "1", "nothing listens; it costs nothing should that ever change"),
+    set(
+        "net.ipv6.conf.all.disable_ipv6",
+        "1",
+        "IPv4 only so far: no router solicitation, no MLD, no DAD may leave",
+    ),
+    set(
+        "net.ipv6.conf.default.disable_ipv6",
+        "1",
+        "the same for a NIC that appears later",
+    ),
+    set(
+        "net.ipv6.conf.all.accept_ra",
+        "0",
+        "no router configures the machine by IPv6",
+    ),
+    set(
+        "net.ipv6.conf.default.accept_ra",
+        "0",
+        "the same for a NIC that appears later",
+    ),
+    set(
+        "net.ipv6.conf.all.accept_redirects",
+        "0",
+        "no router rewrites routes",
+    ),
+    set(
+        "net.ipv6.conf.default.accept_redirects",
+        "0",
+        "the same for a NIC that appears later",
+    ),
+    set(
+        "net.ipv6.conf.all.accept_source_route",
+        "0",
+        "the sender does not choose the path",
+    ),
+    set(
+        "net.ipv6.conf.default.accept_source_route",
+        "0",
+        "the same for a NIC that appears later",
+    ),
+    set(
+        "net.ipv4.icmp_echo_ignore_all",
+        "1",
+        "the machine answers nothing, not even a ping",
+    ),
+    set(
+        "net.ipv4.icmp_echo_ignore_broadcasts",
+        "1",
+        "no part in amplification, should the line above ever go",
+    ),
+    set(
+        "net.ipv4.icmp_ignore_bogus_error_responses",
+        "1",
+        "a broken router does not fill the log",
+    ),
+    set(
+        "net.ipv4.icmp_msgs_per_sec",
+        "0",
+        "no ICMP error leaves either: the kernel has no socket for netd's DHCP answers and would refuse them to the server",
+    ),
+    set(
+        "net.ipv4.igmp_link_local_mcast_reports",
+        "0",
+        "no IGMP for groups nobody joined",
+    ),
+    set(
+        "net.ipv4.conf.all.accept_redirects",
+        "0",
+        "no router rewrites routes",
+    ),
+    set(
+        "net.ipv4.conf.default.accept_redirects",
+        "0",
+        "the same for a NIC that appears later",
+    ),
+    set(
+        "net.ipv4.conf.all.send_redirects",
+        "0",
+        "the machine is not a router",
+    ),
+    set(
+        "net.ipv4.conf.default.send_redirects",
+        "0",
+        "the same for a NIC that appears later",
+    ),
+    set(
+        "net.ipv4.conf.all.accept_source_route",
+        "0",
+        "the sender does not choose the path",
+    ),
+    set(
+        "net.ipv4.conf.default.accept_source_route",
+        "0",
+        "the same for a NIC that appears later",
+    ),
+    set(
+        "net.ipv4.conf.all.rp_filter",
+        "1",
+        "a packet whose answer would leave elsewhere is forged",
+    ),
+    set(
+        "net.ipv4.conf.default.rp_filter",
+        "1",
+        "the same for a NIC that appears later",
+    ),
+    set(
+        "net.ipv4.tcp_syncookies",
+        "1",
+        "nothing listens; it costs nothing should that ever change",
+    ),
     // What the machine's own processes may do.
-    set("dev.tty.ldisc_autoload", "0", "line disciplines are a long list of old bugs"),
-    set("dev.tty.legacy_tiocsti", "0", "no process types into another one's terminal"),
-    set("fs.protected_fifos", "2", "no tricks with files in shared directories"),
+    set(
+        "dev.tty.ldisc_autoload",
+        "0",
+        "line disciplines are a long list of old bugs",
+    ),
+    set(
+        "dev.tty.legacy_tiocsti",
+        "0",
+        "no process types into another one's terminal",
+    ),
+    set(
+        "fs.protected_fifos",
+        "2",
+        "no tricks with files in shared directories",
+    ),
     set("fs.protected_hardlinks", "1", "the same"),
     set("fs.protected_regular", "2", "the same"),
     set("fs.protected_symlinks", "1", "the same"),
-    set("fs.suid_dumpable", "0", "a process that changed its user leaves no memory image"),
+    set(
+        "fs.suid_dumpable",
+        "0",
+        "a process that changed its user leaves no memory image",
+    ),
     set("kernel.core_pattern", "", "nor does any other"),
-    set("kernel.dmesg_restrict", "1", "the kernel's log is for PID 1"),
+    set(
+        "kernel.dmesg_restrict",
+        "1",
+        "the kernel's log is for PID 1",
+    ),
     set("kernel.io_uring_disabled", "1", "nothing uses it yet"),
-    set("kernel.kexec_load_disabled", "1", "no other kernel is started from this one"),
+    set(
+        "kernel.kexec_load_disabled",
+        "1",
+        "no other kernel is started from this one",
+    ),
     set("kernel.kptr_restrict", "2", "no kernel addresses in files"),
-    set("kernel.modules_disabled", "1", "no modules; there are none, and so it stays"),
-    set("kernel.oops_limit", "100", "an attacker does not get to try for ever"),
-    set("kernel.perf_event_paranoid", "3", "no performance counters for services"),
-    set("kernel.randomize_va_space", "2", "addresses differ at every start"),
+    set(
+        "kernel.modules_disabled",
+        "1",
+        "no modules; there are none, and so it stays",
+    ),
+    set(
+        "kernel.oops_limit",
+        "100",
+        "an attacker does not get to try for ever",
+    ),
+    set(
+        "kernel.perf_event_paranoid",
+        "3",
+        "no performance counters for services",
+    ),
+    set(
+        "kernel.randomize_va_space",
+        "2",
+        "addresses differ at every start",
+    ),
     set("kernel.sysrq", "0", "no magic keys on the console"),
-    set("kernel.unprivileged_bpf_disabled", "1", "no programs in the kernel from services"),
-    set("kernel.warn_limit", "100", "an attacker does not get to try for ever"),
-    set("kernel.yama.ptrace_scope", "3", "no process looks into another"),
-    set("net.core.bpf_jit_harden", "2", "no gadgets by constants in filters"),
-    set("user.max_user_namespaces", "0", "no namespaces in which a service would be root"),
-    set("vm.mmap_min_addr", "65536", "a null pointer in the kernel finds nothing"),
-    set("vm.mmap_rnd_bits", "32", "as random as the architecture allows"),
-    set("vm.unprivileged_userfaultfd", "0", "no help in winning races in the kernel"),
+    set(
+        "kernel.unprivileged_bpf_disabled",
+        "1",
+        "no programs in the kernel from services",
+    ),
+    set(
+        "kernel.warn_limit",
+        "100",
+        "an attacker does not get to try for ever",
+    ),
+    set(
+        "kernel.yama.ptrace_scope",
+        "3",
+        "no process looks into another",
+    ),
+    set(
+        "net.core.bpf_jit_harden",
+        "2",
+        "no gadgets by constants in filters",
+    ),
+    set(
+        "user.max_user_namespaces",
+        "0",
+        "no namespaces in which a service would be root",
+    ),
+    set(
+        "vm.mmap_min_addr",
+        "65536",
+        "a null pointer in the kernel finds nothing",
+    ),
+    set(
+        "vm.mmap_rnd_bits",
+        "32",
+        "as random as the architecture allows",
+    ),
+    set(
+        "vm.unprivileged_userfaultfd",
+        "0",
+        "no help in winning races in the kernel",
+    ),
 ];
 
 /// Makes every setting of [`SYSCTLS`]. One that the kernel does not have is logged and passed over:
@@ -110,6 +274,9 @@ mod tests {
 
     #[test]
     fn a_dotted_name_becomes_a_path_below_proc_sys() {
-        assert_eq!(path("net.ipv4.tcp_syncookies"), "/proc/sys/net/ipv4/tcp_syncookies");
+        assert_eq!(
+            path("net.ipv4.tcp_syncookies"),
+            "/proc/sys/net/ipv4/tcp_syncookies"
+        );
     }
 }

@@ -22,7 +22,10 @@ impl Watchdog {
     pub fn arm(now: Instant) -> Option<Self> {
         let device = OpenOptions::new().write(true).open("/dev/watchdog0").ok()?;
         log::info!("the hardware watchdog is armed");
-        Some(Self { device, feed_at: now })
+        Some(Self {
+            device,
+            feed_at: now,
+        })
     }
 
     /// When to feed it.

@@ -41,7 +41,10 @@ fn a_crash_loop_slows_down_to_the_longest_delay_and_never_ends() {
         world.run_until_spawned(Service::Connector);
         let delay = world.now.since(died_at);
         assert!(delay <= RESTART_MAX, "round {round}: {delay:?}");
-        assert!(delay >= previous.mul_f64(0.74), "round {round}: {delay:?} after {previous:?}");
+        assert!(
+            delay >= previous.mul_f64(0.74),
+            "round {round}: {delay:?} after {previous:?}"
+        );
         previous = delay;
     }
     assert!(previous >= RESTART_MAX.mul_f64(0.74));
@@ -141,7 +144,10 @@ fn a_connector_that_hangs_is_killed_after_its_bound() {
     world.supervisor.handle_timeout(at);
     assert_eq!(
         world.actions(),
-        [Action::Kill(Service::Connector), Action::Stop(Service::Console)]
+        [
+            Action::Kill(Service::Connector),
+            Action::Stop(Service::Console)
+        ]
     );
 }
 
@@ -153,7 +159,10 @@ fn a_shutdown_during_the_start_starts_nothing_more() {
     world.becomes(Condition::Nic);
     assert_eq!(
         world.actions(),
-        [Action::AnnounceShutdown { restart: false }, Action::Stop(Service::Console)]
+        [
+            Action::AnnounceShutdown { restart: false },
+            Action::Stop(Service::Console)
+        ]
     );
     world.exits(Service::Console);
     assert_eq!(world.actions(), [Action::Sync]);

@@ -37,7 +37,8 @@ pub enum ScreenError {
 
 /// The 25 rows of the VGA text screen, trailing blanks removed.
 ///
-/// Only what is drawn in text mode is there: with a framebuffer console the rows are stale.
+/// Only what is drawn in text mode is there: with a framebuffer console, as under UEFI, the rows
+/// mean nothing.
 ///
 /// # Errors
 /// [`ScreenError`] when QEMU or the file `scratch`, which is overwritten, fails.

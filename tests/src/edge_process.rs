@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Command, Stdio};
 use std::sync::mpsc;
@@ -15,6 +15,7 @@ use qemu::child::Child;
 use serde_json::Value;
 
 use crate::folders;
+use crate::network::address::EDGE_NAME;
 
 /// Names the edge's executable, when it is not beside the tests'.
 pub const EXECUTABLE_VARIABLE: &str = "OUTGATE_EDGE";
@@ -24,6 +25,9 @@ const READY_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// Any free port of the loopback.
 const ANY_PORT: &str = "127.0.0.1:0";
+
+/// Before it has said where it listens.
+const UNKNOWN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 
 /// A service edge that runs on the host's loopback.
 #[derive(Debug)]
@@ -61,21 +65,24 @@ pub enum EdgeError {
 }
 
 impl EdgeProcess {
-    /// Starts an edge whose database is in the folder `data`, on free ports.
+    /// Makes a new edge in the folder `data` and starts it, on free ports.
     ///
     /// # Errors
     /// [`EdgeError`], with the edge's own words when it ends.
     pub fn start(data: &Path) -> Result<Self, EdgeError> {
         let executable = find_executable()?;
         fs::create_dir_all(data).map_err(EdgeError::Io)?;
-        let (child, control, proxy) = spawn(&executable, data, ANY_PORT, ANY_PORT)?;
-        Ok(Self {
+        let mut edge = Self {
             executable,
             data: data.to_owned(),
-            child: Some(child),
-            control,
-            proxy,
-        })
+            child: None,
+            control: UNKNOWN,
+            proxy: UNKNOWN,
+        };
+        edge.admin(&["init", "--name", EDGE_NAME])?;
+        let (child, control, proxy) = spawn(&edge.executable, data, ANY_PORT, ANY_PORT)?;
+        (edge.child, edge.control, edge.proxy) = (Some(child), control, proxy);
+        Ok(edge)
     }
 
     /// Where connectors reach it on the host.

@@ -39,6 +39,8 @@ pub mod edge_process;
 
 pub mod network;
 
+pub mod scene;
+
 pub mod audit;
 pub mod pcap;
 

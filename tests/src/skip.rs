@@ -12,8 +12,8 @@ pub const REQUIRE_VARIABLE: &str = "OUTGATE_REQUIRE_VM";
 
 /// Ends the test that calls it, and reports why it cannot run.
 ///
-/// The test function must return `()`, or a value that `Default` gives, as `Result` is not:
-/// return `Ok(())` with `skip!(reason => Ok(()))` there.
+/// `skip!(reason)` in a test that returns nothing, `skip!(reason => Ok(()))` in one that returns a
+/// `Result`.
 #[macro_export]
 macro_rules! skip {
     ($reason:expr => $value:expr) => {{

@@ -1,5 +1,8 @@
 //! The lab's own tests, with a guest that is no machine: they need no QEMU and take seconds.
-#![expect(clippy::unwrap_used, reason = "a panic is a test's report, in its helpers too")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a panic is a test's report, in its helpers too"
+)]
 
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};

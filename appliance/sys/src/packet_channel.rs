@@ -70,7 +70,12 @@ pub fn recv(channel: impl AsFd, buffer: &mut [u8]) -> Result<Received, Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    let message = match recvmsg(channel, &mut [IoSliceMut::new(buffer)], &mut ancillary, flags) {
+    let message = match recvmsg(
+        channel,
+        &mut [IoSliceMut::new(buffer)],
+        &mut ancillary,
+        flags,
+    ) {
         Ok(message) => message,
         Err(Errno::AGAIN) => return Ok(Received::Empty),
         Err(Errno::CONNRESET | Errno::PIPE) => return Ok(Received::Closed),
@@ -107,16 +112,25 @@ mod tests {
         assert_eq!(&buffer[..len], b"two files");
         assert_eq!(descriptors.len(), 2);
         send(&descriptors[0], b"through it", &[]).unwrap();
-        assert!(matches!(recv(&two, &mut buffer).unwrap(), Received::Packet { len: 10, .. }));
+        assert!(matches!(
+            recv(&two, &mut buffer).unwrap(),
+            Received::Packet { len: 10, .. }
+        ));
     }
 
     #[test]
     fn an_empty_channel_and_a_closed_one_are_told_apart() {
         let (left, right) = pair().unwrap();
         let mut buffer = [0; 8];
-        assert!(matches!(recv(&right, &mut buffer).unwrap(), Received::Empty));
+        assert!(matches!(
+            recv(&right, &mut buffer).unwrap(),
+            Received::Empty
+        ));
         drop(left);
-        assert!(matches!(recv(&right, &mut buffer).unwrap(), Received::Closed));
+        assert!(matches!(
+            recv(&right, &mut buffer).unwrap(),
+            Received::Closed
+        ));
     }
 
     #[test]
@@ -125,8 +139,14 @@ mod tests {
         send(&left, &[1; 100], &[]).unwrap();
         send(&left, b"next", &[]).unwrap();
         let mut buffer = [0; 8];
-        assert!(matches!(recv(&right, &mut buffer).unwrap(), Received::TooLong));
-        assert!(matches!(recv(&right, &mut buffer).unwrap(), Received::Packet { len: 4, .. }));
+        assert!(matches!(
+            recv(&right, &mut buffer).unwrap(),
+            Received::TooLong
+        ));
+        assert!(matches!(
+            recv(&right, &mut buffer).unwrap(),
+            Received::Packet { len: 4, .. }
+        ));
     }
 
     #[test]

@@ -3,7 +3,10 @@
 //! PID 1 opens it and hands it to the unprivileged `netd`. The filter is attached before the socket
 //! is bound, so no frame gets in beforehand, and is locked, so the receiver cannot take it off.
 
-#![expect(unsafe_code, reason = "rustix has neither socket filters nor sockaddr_ll")]
+#![expect(
+    unsafe_code,
+    reason = "rustix has neither socket filters nor sockaddr_ll"
+)]
 
 use std::io;
 use std::mem::size_of;
@@ -59,7 +62,11 @@ fn set_option<T: Copy>(socket: impl AsFd, option: libc::c_int, value: &T) -> io:
             len,
         )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Binds a packet socket to one interface, for all protocols.
@@ -78,9 +85,17 @@ fn bind(socket: impl AsFd, interface_index: u32) -> io::Result<()> {
     // SAFETY: `bind` reads `len` bytes at the pointer, which is a live, fully initialised
     // `sockaddr_ll` of that size; its family says so to the kernel.
     let result = unsafe {
-        libc::bind(socket.as_fd().as_raw_fd(), std::ptr::from_ref(&address).cast(), len)
+        libc::bind(
+            socket.as_fd().as_raw_fd(),
+            std::ptr::from_ref(&address).cast(),
+            len,
+        )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// The classic BPF program: accept ARP replies and DHCP answers, drop everything else.
@@ -113,9 +128,17 @@ const fn statement(code: u32, k: u32) -> libc::sock_filter {
     jump(code, k, 0, 0)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "classic BPF opcodes are below 256")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "classic BPF opcodes are below 256"
+)]
 const fn jump(code: u32, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
-    libc::sock_filter { code: code as u16, jt, jf, k }
+    libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    }
 }
 
 const fn load_word(offset: u32) -> libc::sock_filter {

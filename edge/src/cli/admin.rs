@@ -7,9 +7,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::output::{table, time};
-use super::{
-    AppCommand, AuditCommand, ConnectorCommand, GroupCommand, KeyCommand, UserCommand,
-};
+use super::{AppCommand, AuditCommand, ConnectorCommand, GroupCommand, KeyCommand, UserCommand};
 use crate::authority::open_store;
 use crate::config::DataDir;
 use crate::passwords::{self, CREDENTIAL_MAX};
@@ -33,10 +31,17 @@ pub(super) fn group(data: &DataDir, command: GroupCommand) -> Answer {
             let groups = store.groups()?;
             let row = |group: &crate::store::groups::Group| {
                 let count = |number: u32| number.to_string();
-                vec![group.name.clone(), count(group.connectors), count(group.applications)]
+                vec![
+                    group.name.clone(),
+                    count(group.connectors),
+                    count(group.applications),
+                ]
             };
             let rows = groups.iter().map(row).collect();
-            Ok((table(&["GROUP", "CONNECTORS", "APPLICATIONS"], rows), json!(groups)))
+            Ok((
+                table(&["GROUP", "CONNECTORS", "APPLICATIONS"], rows),
+                json!(groups),
+            ))
         }
     }
 }
@@ -44,10 +49,20 @@ pub(super) fn group(data: &DataDir, command: GroupCommand) -> Answer {
 pub(super) fn key(data: &DataDir, command: KeyCommand) -> Answer {
     let store = open_store(data)?;
     match command {
-        KeyCommand::Mint { group, max_uses, expires, label } => {
+        KeyCommand::Mint {
+            group,
+            max_uses,
+            expires,
+            label,
+        } => {
             let now = clock::unix_now();
             let expires_at = UnixSeconds(now.0.saturating_add(expires.as_secs()));
-            let order = KeyOrder { group: &group, max_uses, expires_at, label: label.as_deref() };
+            let order = KeyOrder {
+                group: &group,
+                max_uses,
+                expires_at,
+                label: label.as_deref(),
+            };
             let minted = store.mint_key(&order, now)?;
             let text = minted.key.to_text();
             let value = json!({
@@ -86,9 +101,17 @@ fn list_keys(store: &Store) -> Answer {
 pub(super) fn app(data: &DataDir, command: AppCommand) -> Answer {
     let store = open_store(data)?;
     match command {
-        AppCommand::Add { group, name, host, port } => {
+        AppCommand::Add {
+            group,
+            name,
+            host,
+            port,
+        } => {
             store.add_application(&name, &group, &host, &port, clock::unix_now())?;
-            Ok((format!("added application {name}"), json!({ "application": name })))
+            Ok((
+                format!("added application {name}"),
+                json!({ "application": name }),
+            ))
         }
         AppCommand::List => {
             let applications = store.applications()?;
@@ -101,11 +124,17 @@ pub(super) fn app(data: &DataDir, command: AppCommand) -> Answer {
                 vec![app.name.clone(), app.group.clone(), app.host.clone(), ports]
             };
             let rows = applications.iter().map(row).collect();
-            Ok((table(&["APPLICATION", "GROUP", "HOST", "PORT"], rows), json!(applications)))
+            Ok((
+                table(&["APPLICATION", "GROUP", "HOST", "PORT"], rows),
+                json!(applications),
+            ))
         }
         AppCommand::Remove { name } => {
             store.remove_application(&name, clock::unix_now())?;
-            Ok((format!("removed application {name}"), json!({ "application": name })))
+            Ok((
+                format!("removed application {name}"),
+                json!({ "application": name }),
+            ))
         }
     }
 }
@@ -113,24 +142,41 @@ pub(super) fn app(data: &DataDir, command: AppCommand) -> Answer {
 pub(super) fn user(data: &DataDir, command: UserCommand) -> Answer {
     let store = open_store(data)?;
     match command {
-        UserCommand::Add { name, password_stdin, applications } => {
-            let password =
-                if password_stdin { read_password()? } else { passwords::generate()? };
+        UserCommand::Add {
+            name,
+            password_stdin,
+            applications,
+        } => {
+            let password = if password_stdin {
+                read_password()?
+            } else {
+                passwords::generate()?
+            };
             let password_hash = passwords::hash(&password, passwords::COST)?;
-            let user = NewUser { name: &name, password_hash, applications: &applications };
+            let user = NewUser {
+                name: &name,
+                password_hash,
+                applications: &applications,
+            };
             store.add_user(&user, clock::unix_now())?;
             if password_stdin {
                 Ok((format!("added user {name}"), json!({ "name": name })))
             } else {
                 // The password alone, so that a script can take it.
-                Ok((password.to_string(), json!({ "name": name, "password": *password })))
+                Ok((
+                    password.to_string(),
+                    json!({ "name": name, "password": *password }),
+                ))
             }
         }
         UserCommand::List => {
             let users = store.users()?;
             let row = |user: &crate::store::users::User| {
                 let applications = user.applications.as_ref();
-                vec![user.name.clone(), applications.map_or("all".into(), |names| names.join(", "))]
+                vec![
+                    user.name.clone(),
+                    applications.map_or("all".into(), |names| names.join(", ")),
+                ]
             };
             let rows = users.iter().map(row).collect();
             Ok((table(&["USER", "APPLICATIONS"], rows), json!(users)))
@@ -151,7 +197,9 @@ fn read_password() -> Result<Zeroizing<String>, Error> {
         .take(longest)
         .read_line(&mut line)
         .map_err(Error::io("reading the password"))?;
-    Ok(Zeroizing::new(line.trim_end_matches(['\r', '\n']).to_owned()))
+    Ok(Zeroizing::new(
+        line.trim_end_matches(['\r', '\n']).to_owned(),
+    ))
 }
 
 pub(super) fn connector(data: &DataDir, command: ConnectorCommand) -> Answer {
@@ -162,9 +210,15 @@ pub(super) fn connector(data: &DataDir, command: ConnectorCommand) -> Answer {
             let name = store.revoke_connector(&connector, clock::unix_now())?;
             Ok((format!("revoked connector {name}"), json!({ "name": name })))
         }
-        ConnectorCommand::Rename { connector, new_name } => {
+        ConnectorCommand::Rename {
+            connector,
+            new_name,
+        } => {
             store.rename_connector(&connector, &new_name, clock::unix_now())?;
-            Ok((format!("renamed connector {connector} to {new_name}"), json!({ "name": new_name })))
+            Ok((
+                format!("renamed connector {connector} to {new_name}"),
+                json!({ "name": new_name }),
+            ))
         }
     }
 }
@@ -190,8 +244,16 @@ fn list_connectors(data: &DataDir, store: &Store) -> Answer {
             one.id.clone(),
         ]
     });
-    let header =
-        ["CONNECTOR", "GROUP", "STATE", "CONNECTED", "LAST SEEN", "VERSION", "ADDRESS", "ID"];
+    let header = [
+        "CONNECTOR",
+        "GROUP",
+        "STATE",
+        "CONNECTED",
+        "LAST SEEN",
+        "VERSION",
+        "ADDRESS",
+        "ID",
+    ];
     Ok((table(&header, rows.collect()), json!(connectors)))
 }
 
@@ -213,16 +275,25 @@ pub(super) fn audit(data: &DataDir, command: &AuditCommand) -> Answer {
 
 /// `12 2026-11-21T02:32:25Z key_minted group=hq ..`
 fn audit_line(row: &Value) -> String {
-    let Some(fields) = row.as_object() else { return "a row that is not readable".into() };
+    let Some(fields) = row.as_object() else {
+        return "a row that is not readable".into();
+    };
     let number = |name| fields.get(name).and_then(Value::as_i64).unwrap_or(0);
     let event = fields.get("event").and_then(Value::as_str).unwrap_or("?");
-    let rest = fields.iter().filter(|(name, _)| !["seq", "at", "event"].contains(&name.as_str()));
+    let rest = fields
+        .iter()
+        .filter(|(name, _)| !["seq", "at", "event"].contains(&name.as_str()));
     let rest: Vec<_> = rest
         .map(|(name, value)| match value {
             Value::String(text) => format!("{name}={text}"),
             other => format!("{name}={other}"),
         })
         .collect();
-    let line = format!("{} {} {event} {}", number("seq"), time(number("at")), rest.join(" "));
+    let line = format!(
+        "{} {} {event} {}",
+        number("seq"),
+        time(number("at")),
+        rest.join(" ")
+    );
     crate::text::printable(&line)
 }

@@ -25,7 +25,12 @@ use output::Output;
 #[command(name = "edge", version, propagate_version = true)]
 struct Cli {
     /// The edge's data directory.
-    #[arg(long, global = true, value_name = "DIR", default_value = "/var/lib/outgate-edge")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "/var/lib/outgate-edge"
+    )]
     data: PathBuf,
     /// Print one JSON value instead of text; times are unix seconds.
     #[arg(long, global = true)]
@@ -202,7 +207,10 @@ fn run(cli: Cli) -> Result<Output, Error> {
         Command::Init { names } => {
             Authority::create(&data, &names)?;
             let path = data.path().display().to_string();
-            (format!("made an edge in {path}"), serde_json::json!({ "data": path, "names": names }))
+            (
+                format!("made an edge in {path}"),
+                serde_json::json!({ "data": path, "names": names }),
+            )
         }
         Command::Serve { listen, proxy } => return serve::run(data, listen, proxy),
         Command::Group(command) => admin::group(&data, command)?,
@@ -212,7 +220,11 @@ fn run(cli: Cli) -> Result<Output, Error> {
         Command::Connector(command) => admin::connector(&data, command)?,
         Command::Audit(command) => admin::audit(&data, &command)?,
     };
-    Ok(if cli.json { Output::Json(value) } else { Output::Text(text) })
+    Ok(if cli.json {
+        Output::Json(value)
+    } else {
+        Output::Text(text)
+    })
 }
 
 fn key_life(text: &str) -> Result<Duration, String> {
@@ -228,7 +240,9 @@ fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     match (first.parse::<u16>(), last.parse::<u16>()) {
         (Ok(first), Ok(last)) if first > 0 && first <= last => Ok(first..=last),
-        _ => Err(format!("{text:?} is not a port from 1 to 65535 or a range like 8000-8010")),
+        _ => Err(format!(
+            "{text:?} is not a port from 1 to 65535 or a range like 8000-8010"
+        )),
     }
 }
 

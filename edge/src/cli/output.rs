@@ -31,13 +31,21 @@ impl Output {
 pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     let header: Vec<String> = header.iter().map(|&title| title.into()).collect();
     let rows: Vec<Vec<String>> = std::iter::once(header)
-        .chain(rows.into_iter().map(|row| row.iter().map(|cell| printable(cell)).collect()))
+        .chain(
+            rows.into_iter()
+                .map(|row| row.iter().map(|cell| printable(cell)).collect()),
+        )
         .collect();
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| width(column).unwrap_or(0))
+        .collect();
     let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, &width)| format!("{cell:width$}"));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -54,7 +62,13 @@ mod tests {
 
     #[test]
     fn a_table_lines_up_and_shows_no_control_characters() {
-        let rows = vec![vec!["a\u{1b}".into(), "1".into()], vec!["b".into(), "22".into()]];
-        assert_eq!(table(&["name", "n"], rows), "name     n\na\\u{1b}  1\nb        22");
+        let rows = vec![
+            vec!["a\u{1b}".into(), "1".into()],
+            vec!["b".into(), "22".into()],
+        ];
+        assert_eq!(
+            table(&["name", "n"], rows),
+            "name     n\na\\u{1b}  1\nb        22"
+        );
     }
 }

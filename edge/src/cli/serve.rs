@@ -14,7 +14,11 @@ use crate::{Error, log_sink};
 pub(super) fn run(data: DataDir, listen: SocketAddr, proxy: SocketAddr) -> Result<Output, Error> {
     log_sink::start();
     let runtime = tokio::runtime::Runtime::new().map_err(Error::io("starting threads"))?;
-    runtime.block_on(serve(Config { data, listen, proxy }))?;
+    runtime.block_on(serve(Config {
+        data,
+        listen,
+        proxy,
+    }))?;
     Ok(Output::Nothing)
 }
 
@@ -35,6 +39,10 @@ async fn serve(config: Config) -> Result<(), Error> {
 
 fn announce(running: &Running) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "ready control={} proxy={}", running.control_addr, running.proxy_addr)?;
+    writeln!(
+        stdout,
+        "ready control={} proxy={}",
+        running.control_addr, running.proxy_addr
+    )?;
     stdout.flush()
 }

@@ -54,11 +54,17 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, Refusal> {
     let head_len = match parsed.parse(bytes) {
         Ok(httparse::Status::Complete(len)) => len,
         Ok(httparse::Status::Partial) => return Ok(None),
-        Err(error) => return Err(Refusal::bad_request(&format!("not an HTTP request: {error}"))),
+        Err(error) => {
+            return Err(Refusal::bad_request(&format!(
+                "not an HTTP request: {error}"
+            )));
+        }
     };
-    let (Some(method), Some(target)) = (parsed.method, parsed.path) else { return Ok(None) };
-    let authorization = field(parsed.headers, "proxy-authorization")?
-        .map(|value| Zeroizing::new(value.to_owned()));
+    let (Some(method), Some(target)) = (parsed.method, parsed.path) else {
+        return Ok(None);
+    };
+    let authorization =
+        field(parsed.headers, "proxy-authorization")?.map(|value| Zeroizing::new(value.to_owned()));
     let (host, port, form) = if method == "CONNECT" {
         let (host, port) = authority(target, None)?;
         (host, port, Form::Connect)
@@ -68,25 +74,43 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, Refusal> {
         let form = forward(method, origin, authority_part, parsed.headers)?;
         (host, port, form)
     };
-    Ok(Some((Request { host, port, form, authorization }, head_len)))
+    Ok(Some((
+        Request {
+            host,
+            port,
+            form,
+            authorization,
+        },
+        head_len,
+    )))
 }
 
 /// The one value of a field; several are an error, because readers disagree which one counts.
 fn field<'a>(headers: &[Header<'a>], name: &str) -> Result<Option<&'a str>, Refusal> {
-    let mut values = headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
-    let Some(first) = values.next() else { return Ok(None) };
+    let mut values = headers
+        .iter()
+        .filter(|header| header.name.eq_ignore_ascii_case(name));
+    let Some(first) = values.next() else {
+        return Ok(None);
+    };
     if values.next().is_some() {
-        return Err(Refusal::bad_request(&format!("the field {name} appears twice")));
+        return Err(Refusal::bad_request(&format!(
+            "the field {name} appears twice"
+        )));
     }
     match std::str::from_utf8(first.value) {
         Ok(value) => Ok(Some(value)),
-        Err(_) => Err(Refusal::bad_request(&format!("the field {name} is not text"))),
+        Err(_) => Err(Refusal::bad_request(&format!(
+            "the field {name} is not text"
+        ))),
     }
 }
 
 /// Authority and origin form of an absolute `http` URL.
 fn absolute(target: &str) -> Result<(&str, &str), Refusal> {
-    let scheme = target.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("http://"));
+    let scheme = target
+        .get(..7)
+        .filter(|scheme| scheme.eq_ignore_ascii_case("http://"));
     let Some(scheme) = scheme else {
         let detail = "this is a proxy: use CONNECT (with curl: --proxytunnel) or an http:// URL";
         return Err(Refusal::new(Status::MethodNotAllowed, detail.into()));
@@ -100,7 +124,9 @@ fn absolute(target: &str) -> Result<(&str, &str), Refusal> {
 fn authority(text: &str, default_port: Option<u16>) -> Result<(String, u16), Refusal> {
     let problem = || Refusal::bad_request("the target is not HOST:PORT");
     let after_bracket = text.rfind(']').map_or(0, |at| at + 1);
-    let colon = text[after_bracket..].rfind(':').map(|at| after_bracket + at);
+    let colon = text[after_bracket..]
+        .rfind(':')
+        .map(|at| after_bracket + at);
     let (host, port) = match colon {
         Some(at) => (&text[..at], text[at + 1..].parse().map_err(|_| problem())?),
         None => (text, default_port.ok_or_else(problem)?),
@@ -121,7 +147,8 @@ fn forward(
     headers: &[Header<'_>],
 ) -> Result<Form, Refusal> {
     if field(headers, "transfer-encoding")?.is_some() {
-        let detail = "a body of unknown length cannot be passed on; use CONNECT (with curl: --proxytunnel)";
+        let detail =
+            "a body of unknown length cannot be passed on; use CONNECT (with curl: --proxytunnel)";
         return Err(Refusal::new(Status::LengthRequired, detail.into()));
     }
     let body_len = match field(headers, "content-length")? {
@@ -129,7 +156,11 @@ fn forward(
         Some(value) if value.bytes().all(|byte| byte.is_ascii_digit()) => value
             .parse()
             .map_err(|_| Refusal::bad_request("the field content-length is not a number"))?,
-        Some(_) => return Err(Refusal::bad_request("the field content-length is not a number")),
+        Some(_) => {
+            return Err(Refusal::bad_request(
+                "the field content-length is not a number",
+            ));
+        }
     };
     let path = origin.split('#').next().unwrap_or_default();
     let slash = if path.starts_with('/') { "" } else { "/" };
@@ -171,17 +202,31 @@ mod tests {
             ("[2001:db8::1]:8080", "[2001:db8::1]", 8080),
         ] {
             let (request, _) = parsed(&format!("CONNECT {target} HTTP/1.1\r\n\r\n"));
-            assert_eq!((request.host.as_str(), request.port, &request.form), (host, port, &Form::Connect));
+            assert_eq!(
+                (request.host.as_str(), request.port, &request.form),
+                (host, port, &Form::Connect)
+            );
         }
     }
 
     #[test]
     fn an_impossible_target_is_refused() {
         for target in [
-            "intranet", ":80", "a:0", "a:65536", "a:-1", "a:", "2001:db8::1:80", "u@a:80", "[::1]",
+            "intranet",
+            ":80",
+            "a:0",
+            "a:65536",
+            "a:-1",
+            "a:",
+            "2001:db8::1:80",
+            "u@a:80",
+            "[::1]",
         ] {
             let refusal = refused(&format!("CONNECT {target} HTTP/1.1\r\n\r\n"));
-            assert!(refusal.to_string().starts_with("400"), "{target}: {refusal}");
+            assert!(
+                refusal.to_string().starts_with("400"),
+                "{target}: {refusal}"
+            );
         }
     }
 
@@ -200,7 +245,9 @@ mod tests {
              Proxy-Connection: keep-alive\r\nConnection: keep-alive\r\nContent-Length: 12\r\nAccept: */*\r\n\r\n",
         );
         assert_eq!((request.host.as_str(), request.port), ("Intranet", 80));
-        let Form::Forward { head, body_len } = request.form else { panic!("{:?}", request.form) };
+        let Form::Forward { head, body_len } = request.form else {
+            panic!("{:?}", request.form)
+        };
         assert_eq!(
             String::from_utf8(head).unwrap(),
             "POST /a?b HTTP/1.1\r\nHost: Intranet\r\nContent-Length: 12\r\nAccept: */*\r\nConnection: close\r\n\r\n"
@@ -212,7 +259,9 @@ mod tests {
     fn a_url_without_a_path_asks_for_the_root() {
         for (url, line) in [("http://a", "GET / "), ("http://a?x", "GET /?x ")] {
             let (request, _) = parsed(&format!("GET {url} HTTP/1.1\r\n\r\n"));
-            let Form::Forward { head, .. } = request.form else { panic!("{:?}", request.form) };
+            let Form::Forward { head, .. } = request.form else {
+                panic!("{:?}", request.form)
+            };
             assert!(String::from_utf8(head).unwrap().starts_with(line));
         }
     }
@@ -235,7 +284,10 @@ mod tests {
     fn an_origin_server_request_is_told_how_to_use_a_proxy() {
         for target in ["/", "https://a/", "ftp://a/", "*"] {
             let refusal = refused(&format!("GET {target} HTTP/1.1\r\n\r\n")).to_string();
-            assert!(refusal.starts_with("405") && refusal.contains("--proxytunnel"), "{refusal}");
+            assert!(
+                refusal.starts_with("405") && refusal.contains("--proxytunnel"),
+                "{refusal}"
+            );
         }
     }
 
@@ -243,12 +295,21 @@ mod tests {
     fn credentials_are_basic_and_the_password_may_have_colons() {
         let with = |value: &str| {
             let head = format!("CONNECT a:1 HTTP/1.1\r\nProxy-Authorization: {value}\r\n\r\n");
-            parsed(&head).0.credentials().map(|(name, password)| (name, password.to_string()))
+            parsed(&head)
+                .0
+                .credentials()
+                .map(|(name, password)| (name, password.to_string()))
         };
         let mona = Some(("mona".to_owned(), "a:b".to_owned()));
         assert_eq!(with("Basic bW9uYTphOmI="), mona);
         assert_eq!(with("basic bW9uYTphOmI"), mona);
-        for wrong in ["Bearer bW9uYTphOmI=", "Basic", "Basic ***", "Basic bW9uYQ==", &"A".repeat(2000)] {
+        for wrong in [
+            "Bearer bW9uYTphOmI=",
+            "Basic",
+            "Basic ***",
+            "Basic bW9uYQ==",
+            &"A".repeat(2000),
+        ] {
             assert_eq!(with(wrong), None, "{wrong}");
         }
     }

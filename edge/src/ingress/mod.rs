@@ -47,7 +47,9 @@ pub(crate) async fn run(
         match accepted {
             Ok((user, peer)) => {
                 // A user too many is not accepted but closed: the message would cost a place, too.
-                let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                    continue;
+                };
                 let (shared, alive) = (Arc::clone(&shared), alive.clone());
                 tokio::spawn(async move {
                     serve(&shared, user, peer).await;
@@ -96,7 +98,9 @@ async fn read_head(user: &mut TcpStream) -> Result<(Request, Vec<u8>), Refusal> 
             let mut part = [0; 4096];
             let len = user.read(&mut part).await.unwrap_or(0);
             if len == 0 {
-                return Err(Refusal::bad_request("the connection ended inside the request"));
+                return Err(Refusal::bad_request(
+                    "the connection ended inside the request",
+                ));
             }
             bytes.extend_from_slice(&part[..len]);
             if let Some((request, head_len)) = head::parse(&bytes)? {
@@ -109,14 +113,19 @@ async fn read_head(user: &mut TcpStream) -> Result<(Request, Vec<u8>), Refusal> 
         }
     };
     timeout(HEAD_TIME_MAX, reading).await.unwrap_or_else(|_| {
-        let detail = format!("the request did not come within {} s", HEAD_TIME_MAX.as_secs());
+        let detail = format!(
+            "the request did not come within {} s",
+            HEAD_TIME_MAX.as_secs()
+        );
         Err(Refusal::new(Status::Timeout, detail))
     })
 }
 
 async fn authenticate(shared: &Arc<Shared>, request: &Request) -> Result<String, Refusal> {
     let wanted = |why: &str| {
-        let detail = format!("{why}; give a user's name and password, with curl: --proxy-user NAME:PASSWORD");
+        let detail = format!(
+            "{why}; give a user's name and password, with curl: --proxy-user NAME:PASSWORD"
+        );
         Refusal::new(Status::CredentialsWanted, detail)
     };
     let Some((name, password)) = request.credentials() else {
@@ -154,7 +163,9 @@ async fn authorise(
     match decided.await.map_err(|error| store_failed(&error))? {
         Ok(targets) => Ok(targets),
         Err(Denied::NoApplication) => {
-            let detail = format!("{target} is no application of this edge; `edge app list` shows those there are");
+            let detail = format!(
+                "{target} is no application of this edge; `edge app list` shows those there are"
+            );
             Err(Refusal::new(Status::Forbidden, detail))
         }
         Err(Denied::NotForUser) => {
@@ -176,13 +187,18 @@ async fn open(shared: &Arc<Shared>, user: &str, targets: &[Target]) -> Result<Se
     let able = |target: &Target| Some((target.clone(), shared.broker.pick(target.group_id)?));
     let Some((target, tunnel)) = targets.iter().find_map(able) else {
         let group = targets.first().map_or("", |target| &target.group);
-        let detail = format!("no connector of group {group} is connected and has room; see `edge connector list`");
+        let detail = format!(
+            "no connector of group {group} is connected and has room; see `edge connector list`"
+        );
         return Err(Refusal::new(Status::Unavailable, detail));
     };
     let mut id = [0; 16];
-    getrandom::fill(&mut id).map_err(|error| Refusal::new(Status::Unavailable, error.to_string()))?;
+    getrandom::fill(&mut id)
+        .map_err(|error| Refusal::new(Status::Unavailable, error.to_string()))?;
     let entry = session_entry("session_granted", &id, user, &target, &tunnel);
-    note(shared, entry).await.map_err(|error| store_failed(&error))?;
+    note(shared, entry)
+        .await
+        .map_err(|error| store_failed(&error))?;
 
     let Expected { slot, outcome } = shared.broker.expect(id, tunnel.identity.id);
     let connector = &tunnel.identity.name;
@@ -190,13 +206,22 @@ async fn open(shared: &Arc<Shared>, user: &str, targets: &[Target]) -> Result<Se
         let detail = format!("connector {connector} went away; try again");
         Refusal::new(Status::BadGateway, detail)
     };
-    if !tunnel.command(Command::Open { grant: sign_grant(shared, &target, &tunnel, id)? }) {
+    if !tunnel.command(Command::Open {
+        grant: sign_grant(shared, &target, &tunnel, id)?,
+    }) {
         return Err(lost());
     }
     let failed = match timeout(SESSION_OPEN_MAX, outcome).await {
         Ok(Ok(Outcome::Attached(carrier))) => {
             let user = user.to_owned();
-            return Ok(Session { id, user, target, tunnel, slot, carrier: *carrier });
+            return Ok(Session {
+                id,
+                user,
+                target,
+                tunnel,
+                slot,
+                carrier: *carrier,
+            });
         }
         Ok(Ok(Outcome::Refused { reason, detail })) => refused(connector, &target, reason, &detail),
         Ok(Ok(Outcome::Lost) | Err(_)) => lost(),
@@ -256,9 +281,20 @@ async fn carry(
     mut rest: Vec<u8>,
     session: Session,
 ) {
-    let Session { id, user: name, target, tunnel, slot, carrier } = session;
+    let Session {
+        id,
+        user: name,
+        target,
+        tunnel,
+        slot,
+        carrier,
+    } = session;
     let connector = &tunnel.identity.name;
-    info!("session {} of {name} to {} through {connector}", hex(&id), target.application);
+    info!(
+        "session {} of {name} to {} through {connector}",
+        hex(&id),
+        target.application
+    );
     let (first, upload) = match &request.form {
         Form::Connect => {
             let greeting = b"HTTP/1.1 200 Connected\r\n\r\n";
@@ -276,13 +312,22 @@ async fn carry(
     };
     let end = relay(user, carrier, &first, upload, &slot.cancel).await;
     drop(slot);
-    info!("session {} ended: {}, {} up, {} down", hex(&id), end.reason, end.up, end.down);
+    info!(
+        "session {} ended: {}, {} up, {} down",
+        hex(&id),
+        end.reason,
+        end.up,
+        end.down
+    );
     let entry = session_entry("session_ended", &id, &name, &target, &tunnel)
         .with("bytes_up", end.up)
         .with("bytes_down", end.down)
         .with("reason", end.reason);
     if let Err(error) = note(shared, entry).await {
-        error!("the end of session {} is not in the audit log: {error}", hex(&id));
+        error!(
+            "the end of session {} is not in the audit log: {error}",
+            hex(&id)
+        );
     }
 }
 
@@ -303,11 +348,17 @@ fn session_entry(
 }
 
 async fn note(shared: &Arc<Shared>, entry: Entry) -> Result<(), Error> {
-    shared.store.run(move |store| store.audit(clock::unix_now(), entry)).await
+    shared
+        .store
+        .run(move |store| store.audit(clock::unix_now(), entry))
+        .await
 }
 
 /// What cannot be written down is not granted.
 fn store_failed(error: &Error) -> Refusal {
     error!("cannot decide on a session: {error}");
-    Refusal::new(Status::Unavailable, "the edge cannot decide now; try again later".into())
+    Refusal::new(
+        Status::Unavailable,
+        "the edge cannot decide now; try again later".into(),
+    )
 }

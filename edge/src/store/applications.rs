@@ -72,7 +72,11 @@ impl Store {
         if first == 0 || last < first {
             let value = format!("{first}-{last}");
             let allowed = "a port or a range of ports from 1 to 65535".into();
-            return Err(Error::InvalidValue { what: "port", value, allowed });
+            return Err(Error::InvalidValue {
+                what: "port",
+                value,
+                allowed,
+            });
         }
         self.decide(now, |transaction| {
             let group_id = group_id(transaction, group)?;
@@ -124,9 +128,16 @@ impl Store {
         self.decide(now, |transaction| {
             if transaction.execute("DELETE FROM applications WHERE name = ?1", [name])? == 0 {
                 let remedy = "see `app list`";
-                return Err(Error::NotFound { what: "application", name: name.into(), remedy });
+                return Err(Error::NotFound {
+                    what: "application",
+                    name: name.into(),
+                    remedy,
+                });
             }
-            Ok(((), Entry::new("application_removed").with("application", name)))
+            Ok((
+                (),
+                Entry::new("application_removed").with("application", name),
+            ))
         })
     }
 
@@ -142,7 +153,9 @@ impl Store {
         host: &str,
         port: u16,
     ) -> Result<Result<Vec<Target>, Denied>, Error> {
-        let Ok(host) = normal_host(host) else { return Ok(Err(Denied::NoApplication)) };
+        let Ok(host) = normal_host(host) else {
+            return Ok(Err(Denied::NoApplication));
+        };
         let connection = self.lock();
         let mut statement = connection.prepare(
             "SELECT applications.name, group_id, groups.name, host, EXISTS (
@@ -158,9 +171,15 @@ impl Store {
         if found.is_empty() {
             return Ok(Err(Denied::NoApplication));
         }
-        let allowed: Vec<_> =
-            found.into_iter().filter_map(|(target, allowed)| allowed.then_some(target)).collect();
-        Ok(if allowed.is_empty() { Err(Denied::NotForUser) } else { Ok(allowed) })
+        let allowed: Vec<_> = found
+            .into_iter()
+            .filter_map(|(target, allowed)| allowed.then_some(target))
+            .collect();
+        Ok(if allowed.is_empty() {
+            Err(Denied::NotForUser)
+        } else {
+            Ok(allowed)
+        })
     }
 }
 
@@ -213,7 +232,10 @@ mod tests {
     #[test]
     fn an_unknown_user_reaches_nothing() {
         let scratch = with_applications();
-        let denied = scratch.store.authorise("nobody", "intranet.corp.example", 80).unwrap();
+        let denied = scratch
+            .store
+            .authorise("nobody", "intranet.corp.example", 80)
+            .unwrap();
         assert_eq!(denied, Err(Denied::NotForUser));
     }
 
@@ -224,10 +246,21 @@ mod tests {
         store
             .add_application("intranet", "hq", "Intranet.corp.example", &(80..=80), NOW)
             .unwrap();
-        store.add_application("range", "hq", "10.0.0.9", &(8000..=8010), NOW).unwrap();
+        store
+            .add_application("range", "hq", "10.0.0.9", &(8000..=8010), NOW)
+            .unwrap();
         let user = |name, applications| {
             let hash = "unused".to_owned();
-            store.add_user(&NewUser { name, password_hash: hash, applications }, NOW).unwrap();
+            store
+                .add_user(
+                    &NewUser {
+                        name,
+                        password_hash: hash,
+                        applications,
+                    },
+                    NOW,
+                )
+                .unwrap();
         };
         user("mona", &[]);
         user("leo", &["intranet".to_owned()]);

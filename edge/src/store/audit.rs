@@ -25,7 +25,10 @@ impl Entry {
     /// An entry of a kind, like `key_minted`.
     #[must_use]
     pub fn new(event: &'static str) -> Self {
-        Self { event, fields: Map::new() }
+        Self {
+            event,
+            fields: Map::new(),
+        }
     }
 
     /// With one more field.
@@ -78,7 +81,10 @@ impl Store {
         let query = "SELECT seq, text, hash, signature FROM audit ORDER BY seq";
         let mut statement = connection.prepare(query)?;
         let mut rows = statement.query([])?;
-        let mut last = Link { seq: 0, hash: FIRST };
+        let mut last = Link {
+            seq: 0,
+            hash: FIRST,
+        };
         while let Some(row) = rows.next()? {
             let seq: i64 = row.get(0)?;
             let (text, hash): (String, Vec<u8>) = (row.get(1)?, row.get(2)?);
@@ -97,9 +103,15 @@ impl Store {
             if !names_its_number(&text, seq) {
                 return broken("its text names another number");
             }
-            last = Link { seq, hash: expected };
+            last = Link {
+                seq,
+                hash: expected,
+            };
         }
-        Ok(Verified { rows: last.seq, head: text::hex(&last.hash) })
+        Ok(Verified {
+            rows: last.seq,
+            head: text::hex(&last.hash),
+        })
     }
 }
 
@@ -138,9 +150,17 @@ const FIRST: [u8; 32] = [0; 32];
 fn last_link(connection: &Connection) -> Result<Link, Error> {
     let query = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1";
     let last = connection
-        .query_row(query, [], |row| Ok(Link { seq: row.get(0)?, hash: row.get(1)? }))
+        .query_row(query, [], |row| {
+            Ok(Link {
+                seq: row.get(0)?,
+                hash: row.get(1)?,
+            })
+        })
         .optional()?;
-    Ok(last.unwrap_or(Link { seq: 0, hash: FIRST }))
+    Ok(last.unwrap_or(Link {
+        seq: 0,
+        hash: FIRST,
+    }))
 }
 
 fn chained(previous: &[u8; 32], text: &str) -> [u8; 32] {
@@ -178,7 +198,10 @@ mod tests {
     #[test]
     fn every_kind_of_alteration_names_its_row() {
         for (statement, row) in [
-            ("UPDATE audit SET text = replace(text, '2', '7') WHERE seq = 3", 3),
+            (
+                "UPDATE audit SET text = replace(text, '2', '7') WHERE seq = 3",
+                3,
+            ),
             ("UPDATE audit SET hash = zeroblob(32) WHERE seq = 2", 2),
             ("UPDATE audit SET signature = zeroblob(64) WHERE seq = 4", 4),
             ("DELETE FROM audit WHERE seq = 2", 3),
@@ -197,10 +220,17 @@ mod tests {
     fn a_chain_rewritten_without_the_key_does_not_verify() {
         let scratch = written();
         let forger = Ed25519KeyPair::from_seed_unchecked(&[9; 32]).unwrap();
-        scratch.store.lock().execute("DELETE FROM audit", []).unwrap();
+        scratch
+            .store
+            .lock()
+            .execute("DELETE FROM audit", [])
+            .unwrap();
         append(&scratch.store.lock(), &forger, NOW, &Entry::new("forged")).unwrap();
         let error = scratch.store.verify_audit().unwrap_err();
-        assert!(error.to_string().contains("not written by this edge"), "{error}");
+        assert!(
+            error.to_string().contains("not written by this edge"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -211,7 +241,9 @@ mod tests {
                 let store = scratch.again();
                 scope.spawn(move || {
                     for number in 0..10 {
-                        let entry = Entry::new("test").with("writer", writer).with("number", number);
+                        let entry = Entry::new("test")
+                            .with("writer", writer)
+                            .with("number", number);
                         store.audit(NOW, entry).unwrap();
                     }
                 });
@@ -223,7 +255,10 @@ mod tests {
     fn written() -> Scratch {
         let scratch = Scratch::new();
         for number in 0..5 {
-            scratch.store.audit(NOW, Entry::new("test").with("number", number)).unwrap();
+            scratch
+                .store
+                .audit(NOW, Entry::new("test").with("number", number))
+                .unwrap();
         }
         scratch
     }

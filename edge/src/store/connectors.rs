@@ -87,7 +87,10 @@ impl Store {
                 active: row.get(4)?,
             })
         };
-        Ok(self.lock().query_row(&query, [value], identity).optional()?)
+        Ok(self
+            .lock()
+            .query_row(&query, [value], identity)
+            .optional()?)
     }
 
     /// All connectors by group and name.
@@ -122,7 +125,10 @@ impl Store {
     pub fn revoke_connector(&self, name_or_id: &str, now: UnixSeconds) -> Result<String, Error> {
         self.decide(now, |transaction| {
             let (id, name) = find(transaction, name_or_id)?;
-            transaction.execute("UPDATE connectors SET state = 'revoked' WHERE id = ?1", [&id])?;
+            transaction.execute(
+                "UPDATE connectors SET state = 'revoked' WHERE id = ?1",
+                [&id],
+            )?;
             let entry = Entry::new("connector_revoked")
                 .with("connector", hex(&id))
                 .with("name", name.as_str());
@@ -146,7 +152,10 @@ impl Store {
             let (id, name) = find(transaction, name_or_id)?;
             let statement = "UPDATE OR IGNORE connectors SET name = ?2 WHERE id = ?1";
             if transaction.execute(statement, params![id, new_name])? == 0 {
-                return Err(Error::AlreadyExists { what: "connector", name: new_name.into() });
+                return Err(Error::AlreadyExists {
+                    what: "connector",
+                    name: new_name.into(),
+                });
             }
             let entry = Entry::new("connector_renamed")
                 .with("connector", hex(&id))
@@ -180,8 +189,7 @@ impl Store {
     /// # Errors
     /// [`Error::Store`].
     pub fn set_disconnected(&self, id: &[u8; 16], now: UnixSeconds) -> Result<(), Error> {
-        let statement =
-            "UPDATE connectors SET connected_at = NULL, last_seen = ?2 WHERE id = ?1";
+        let statement = "UPDATE connectors SET connected_at = NULL, last_seen = ?2 WHERE id = ?1";
         self.lock().execute(statement, params![id, sql_time(now)])?;
         Ok(())
     }
@@ -239,10 +247,19 @@ fn find(connection: &Connection, name_or_id: &str) -> Result<(Vec<u8>, String), 
     let named = statement.query_map([name_or_id], |row| row.get::<_, Vec<u8>>(0))?;
     let mut named: Vec<_> = named.collect::<Result<_, _>>()?;
     let id = match named.len() {
-        0 => one_id_by_prefix(connection, "connector", "SELECT id FROM connectors", name_or_id)?,
+        0 => one_id_by_prefix(
+            connection,
+            "connector",
+            "SELECT id FROM connectors",
+            name_or_id,
+        )?,
         1 => named.remove(0),
         matches => {
-            return Err(Error::Ambiguous { what: "connector", name: name_or_id.into(), matches });
+            return Err(Error::Ambiguous {
+                what: "connector",
+                name: name_or_id.into(),
+                matches,
+            });
         }
     };
     let query = "SELECT name FROM connectors WHERE id = ?1";

@@ -9,8 +9,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::audit::Entry;
 use super::{Store, from_sql_time, sql_time};
-use crate::text::hex;
 use crate::Error;
+use crate::text::hex;
 
 /// A request that was proved to come from the holder of the key.
 #[derive(Clone, Debug)]
@@ -87,8 +87,19 @@ fn decide(
          ON CONFLICT (spki) DO UPDATE SET issued_at = excluded.issued_at, not_after = excluded.not_after",
         params![request.spki, target.id, sql_time(now), sql_time(not_after)],
     )?;
-    let Target { id, name, group, repeated } = target;
-    Ok(Decision::Enrolled(Enrolled { id, name, group, certificate, repeated }))
+    let Target {
+        id,
+        name,
+        group,
+        repeated,
+    } = target;
+    Ok(Decision::Enrolled(Enrolled {
+        id,
+        name,
+        group,
+        certificate,
+        repeated,
+    }))
 }
 
 /// The connector a request is about.
@@ -105,11 +116,19 @@ fn find_or_spend(
     now: UnixSeconds,
 ) -> Result<Result<Target, EnrolRefusal>, Error> {
     if let Some((target, may_repeat)) = earlier(connection, request)? {
-        return Ok(if may_repeat { Ok(target) } else { Err(EnrolRefusal::KeyRevoked) });
+        return Ok(if may_repeat {
+            Ok(target)
+        } else {
+            Err(EnrolRefusal::KeyRevoked)
+        });
     }
     // A public key belongs to one connector for good: a machine that enrols anew makes a new one.
     let taken = "SELECT 1 FROM certificates WHERE spki = ?1";
-    if connection.query_row(taken, [request.spki], |_| Ok(())).optional()?.is_some() {
+    if connection
+        .query_row(taken, [request.spki], |_| Ok(()))
+        .optional()?
+        .is_some()
+    {
         return Ok(Err(EnrolRefusal::RequestInvalid));
     }
     let spent = connection.execute(
@@ -126,10 +145,7 @@ fn find_or_spend(
 
 /// The connector that this very request made before, and whether it may have its certificate again:
 /// a key that is spent or over by now does not matter, a revoked key or connector does.
-fn earlier(
-    connection: &Connection,
-    request: &Request,
-) -> Result<Option<(Target, bool)>, Error> {
+fn earlier(connection: &Connection, request: &Request) -> Result<Option<(Target, bool)>, Error> {
     let query = "SELECT connectors.id, connectors.name, groups.name, state = 'active' AND revoked_at IS NULL
          FROM connectors
          JOIN groups ON groups.id = connectors.group_id
@@ -137,7 +153,15 @@ fn earlier(
          WHERE key_id = ?1 AND enrol_spki = ?2";
     let found = connection.query_row(query, params![request.key_id, request.spki], |row| {
         let (id, name, group) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        Ok((Target { id, name, group, repeated: true }, row.get(3)?))
+        Ok((
+            Target {
+                id,
+                name,
+                group,
+                repeated: true,
+            },
+            row.get(3)?,
+        ))
     });
     Ok(found.optional()?)
 }
@@ -149,8 +173,10 @@ fn add_connector(
 ) -> Result<Target, Error> {
     let query = "SELECT group_id, groups.name, label FROM keys
          JOIN groups ON groups.id = group_id WHERE keys.id = ?1";
-    let (group_id, group, label): (i64, String, Option<String>) = connection
-        .query_row(query, [request.key_id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let (group_id, group, label): (i64, String, Option<String>) =
+        connection.query_row(query, [request.key_id], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
     let id: [u8; 16] = random()?;
     let name = free_name(connection, group_id, label.as_deref(), &id)?;
     connection.execute(
@@ -167,7 +193,12 @@ fn add_connector(
             sql_time(now),
         ],
     )?;
-    Ok(Target { id, name, group, repeated: false })
+    Ok(Target {
+        id,
+        name,
+        group,
+        repeated: false,
+    })
 }
 
 /// Why no use could be spent; what an administrator did is told before what time did.
@@ -178,14 +209,16 @@ fn refusal(
 ) -> Result<EnrolRefusal, Error> {
     let query = "SELECT revoked_at IS NOT NULL, expires_at, max_uses FROM keys WHERE id = ?1";
     let key: Option<(bool, i64, u32)> = connection
-        .query_row(query, [request.key_id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .query_row(query, [request.key_id], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
         .optional()?;
     Ok(match key {
         None => EnrolRefusal::KeyUnknown,
         Some((true, ..)) => EnrolRefusal::KeyRevoked,
-        Some((false, expires_at, _)) if expires_at <= sql_time(now) => {
-            EnrolRefusal::KeyExpired { at: from_sql_time(expires_at) }
-        }
+        Some((false, expires_at, _)) if expires_at <= sql_time(now) => EnrolRefusal::KeyExpired {
+            at: from_sql_time(expires_at),
+        },
         Some((false, _, max_uses)) => EnrolRefusal::KeySpent { max_uses },
     })
 }
@@ -200,10 +233,18 @@ fn free_name(
     let base = label.map_or_else(|| format!("connector-{}", hex(&id[..2])), str::to_owned);
     let taken = "SELECT 1 FROM connectors WHERE group_id = ?1 AND name = ?2";
     for number in 1_u32.. {
-        let suffix = if number == 1 { String::new() } else { format!("-{number}") };
+        let suffix = if number == 1 {
+            String::new()
+        } else {
+            format!("-{number}")
+        };
         let start = &base[..base.len().min(NAME_MAX - suffix.len())];
         let name = format!("{start}{suffix}");
-        if connection.query_row(taken, params![group_id, name], |_| Ok(())).optional()?.is_none() {
+        if connection
+            .query_row(taken, params![group_id, name], |_| Ok(()))
+            .optional()?
+            .is_none()
+        {
             return Ok(name);
         }
     }
@@ -215,8 +256,11 @@ fn entry(decision: &Decision, request: &Request) -> Entry {
     let key = hex(&request.key_id);
     match decision {
         Decision::Enrolled(enrolled) => {
-            let event =
-                if enrolled.repeated { "enrolment_repeated" } else { "connector_enrolled" };
+            let event = if enrolled.repeated {
+                "enrolment_repeated"
+            } else {
+                "connector_enrolled"
+            };
             Entry::new(event)
                 .with("key", key)
                 .with("connector", hex(&enrolled.id))
@@ -256,7 +300,14 @@ fn mac_text(fingerprint: &Fingerprint) -> String {
 
 fn uuid_text(fingerprint: &Fingerprint) -> String {
     let uuid = hex(&fingerprint.smbios_uuid);
-    [&uuid[..8], &uuid[8..12], &uuid[12..16], &uuid[16..20], &uuid[20..]].join("-")
+    [
+        &uuid[..8],
+        &uuid[8..12],
+        &uuid[12..16],
+        &uuid[16..20],
+        &uuid[20..],
+    ]
+    .join("-")
 }
 
 #[cfg(test)]
@@ -282,19 +333,29 @@ mod tests {
                                     inner.spawn(move || is_enrolled(&enrol(store, &request)))
                                 })
                                 .collect();
-                            tries.into_iter().filter_map(|try_| try_.join().ok()).filter(|done| *done).count()
+                            tries
+                                .into_iter()
+                                .filter_map(|try_| try_.join().ok())
+                                .filter(|done| *done)
+                                .count()
                         })
                     })
                 })
                 .collect();
-            runners.into_iter().map(|runner| runner.join().unwrap()).sum::<usize>()
+            runners
+                .into_iter()
+                .map(|runner| runner.join().unwrap())
+                .sum::<usize>()
         });
         assert_eq!(enrolled, 10);
         assert_eq!(scratch.store.keys(NOW).unwrap()[0].uses, 10);
         assert_eq!(scratch.store.connectors().unwrap().len(), 10);
         let decisions = scratch.store.audit_rows(1000).unwrap();
         let count = |event| decisions.iter().filter(|row| row["event"] == event).count();
-        assert_eq!((count("connector_enrolled"), count("enrolment_refused")), (10, 90));
+        assert_eq!(
+            (count("connector_enrolled"), count("enrolment_refused")),
+            (10, 90)
+        );
         scratch.store.verify_audit().unwrap();
     }
 
@@ -318,7 +379,10 @@ mod tests {
         let key_id = mint(&scratch, 2, None);
         let first = connector_of(enrol(&scratch.store, &request(key_id, 1)));
         enrol(&scratch.store, &request(key_id, 2));
-        scratch.store.revoke_connector(&hex(&first.id), NOW).unwrap();
+        scratch
+            .store
+            .revoke_connector(&hex(&first.id), NOW)
+            .unwrap();
         let refused = Decision::Refused(EnrolRefusal::KeyRevoked);
         assert_eq!(enrol(&scratch.store, &request(key_id, 1)), refused);
         assert!(is_enrolled(&enrol(&scratch.store, &request(key_id, 2))));
@@ -343,12 +407,28 @@ mod tests {
             Decision::Refused(refusal) => refusal,
             Decision::Enrolled(_) => panic!("enrolled"),
         };
-        assert_eq!(refused(spent, 2, NOW), EnrolRefusal::KeySpent { max_uses: 1 });
+        assert_eq!(
+            refused(spent, 2, NOW),
+            EnrolRefusal::KeySpent { max_uses: 1 }
+        );
         assert_eq!(refused(revoked, 3, NOW), EnrolRefusal::KeyRevoked);
-        assert_eq!(refused(expired, 4, after), EnrolRefusal::KeyExpired { at: after });
+        assert_eq!(
+            refused(expired, 4, after),
+            EnrolRefusal::KeyExpired { at: after }
+        );
         assert_eq!(refused([9; 16], 5, NOW), EnrolRefusal::KeyUnknown);
-        assert_eq!(refused(expired, 1, NOW), EnrolRefusal::RequestInvalid, "another key's CSR");
-        let uses: u32 = scratch.store.keys(NOW).unwrap().iter().map(|key| key.uses).sum();
+        assert_eq!(
+            refused(expired, 1, NOW),
+            EnrolRefusal::RequestInvalid,
+            "another key's CSR"
+        );
+        let uses: u32 = scratch
+            .store
+            .keys(NOW)
+            .unwrap()
+            .iter()
+            .map(|key| key.uses)
+            .sum();
         assert_eq!(uses, 1);
     }
 
@@ -356,8 +436,17 @@ mod tests {
     fn a_certificate_that_cannot_be_made_spends_nothing() {
         let scratch = with_group();
         let key_id = mint(&scratch, 1, None);
-        let fails = |_: &_, _| Err(Error::DataDir { problem: "no key".into() });
-        assert!(scratch.store.enrol(&request(key_id, 1), NOW, fails).is_err());
+        let fails = |_: &_, _| {
+            Err(Error::DataDir {
+                problem: "no key".into(),
+            })
+        };
+        assert!(
+            scratch
+                .store
+                .enrol(&request(key_id, 1), NOW, fails)
+                .is_err()
+        );
         assert_eq!(scratch.store.keys(NOW).unwrap()[0].uses, 0);
         assert!(scratch.store.connectors().unwrap().is_empty());
     }
@@ -367,10 +456,14 @@ mod tests {
         let scratch = with_group();
         let label = "a".repeat(NAME_MAX);
         let key_id = mint(&scratch, 3, Some(&label));
-        let names: Vec<_> =
-            (0..3).map(|number| connector_of(enrol(&scratch.store, &request(key_id, number))).name).collect();
+        let names: Vec<_> = (0..3)
+            .map(|number| connector_of(enrol(&scratch.store, &request(key_id, number))).name)
+            .collect();
         assert_eq!(names[0], label);
-        assert!(names[1].ends_with("a-2") && names[2].ends_with("a-3"), "{names:?}");
+        assert!(
+            names[1].ends_with("a-2") && names[2].ends_with("a-3"),
+            "{names:?}"
+        );
         assert!(names.iter().all(|name| name.len() == NAME_MAX));
     }
 
@@ -382,14 +475,27 @@ mod tests {
 
     fn mint(scratch: &Scratch, max_uses: u32, label: Option<&str>) -> [u8; 16] {
         let expires_at = UnixSeconds(NOW.0 + 3600);
-        let order = KeyOrder { group: "hq", max_uses, expires_at, label };
+        let order = KeyOrder {
+            group: "hq",
+            max_uses,
+            expires_at,
+            label,
+        };
         scratch.store.mint_key(&order, NOW).unwrap().id
     }
 
     fn request(key_id: [u8; 16], number: u8) -> Request {
-        let fingerprint = Fingerprint { mac: [2, 0, 0, 0, 0, number], smbios_uuid: [number; 16] };
+        let fingerprint = Fingerprint {
+            mac: [2, 0, 0, 0, 0, number],
+            smbios_uuid: [number; 16],
+        };
         let certificate_life = Duration::from_secs(3600);
-        Request { key_id, spki: [number; 32], fingerprint, certificate_life }
+        Request {
+            key_id,
+            spki: [number; 32],
+            fingerprint,
+            certificate_life,
+        }
     }
 
     fn issue(id: &[u8; 16], _not_after: UnixSeconds) -> Result<Vec<u8>, Error> {

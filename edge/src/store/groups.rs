@@ -31,7 +31,10 @@ impl Store {
         self.decide(now, |transaction| {
             let statement = "INSERT OR IGNORE INTO groups (name, created_at) VALUES (?1, ?2)";
             if transaction.execute(statement, params![name, sql_time(now)])? == 0 {
-                return Err(Error::AlreadyExists { what: "group", name: name.into() });
+                return Err(Error::AlreadyExists {
+                    what: "group",
+                    name: name.into(),
+                });
             }
             Ok(((), Entry::new("group_added").with("group", name)))
         })
@@ -65,8 +68,15 @@ impl Store {
 /// The row of the group called `name`.
 pub(super) fn group_id(connection: &Connection, name: &str) -> Result<i64, Error> {
     let query = "SELECT id FROM groups WHERE name = ?1";
-    connection.query_row(query, [name], |row| row.get(0)).optional()?.ok_or_else(|| {
-        let remedy = "add it with `group add`, or see `group list`";
-        Error::NotFound { what: "group", name: name.into(), remedy }
-    })
+    connection
+        .query_row(query, [name], |row| row.get(0))
+        .optional()?
+        .ok_or_else(|| {
+            let remedy = "add it with `group add`, or see `group list`";
+            Error::NotFound {
+                what: "group",
+                name: name.into(),
+                remedy,
+            }
+        })
 }

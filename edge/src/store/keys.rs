@@ -108,7 +108,10 @@ impl Store {
                 .with("expires_at", order.expires_at.0);
             Ok(((), entry))
         })?;
-        Ok(MintedKey { key, id: secrets.id })
+        Ok(MintedKey {
+            key,
+            id: secrets.id,
+        })
     }
 
     /// All keys, newest first.
@@ -146,7 +149,10 @@ impl Store {
         let query = "SELECT public_key, proof_key FROM keys WHERE id = ?1";
         let proof = |row: &Row<'_>| {
             let proof_key = EdgeProofKey::from_bytes(row.get(1)?);
-            Ok(KeyProof { public_key: row.get(0)?, proof_key })
+            Ok(KeyProof {
+                public_key: row.get(0)?,
+                proof_key,
+            })
         };
         Ok(self.lock().query_row(query, [id], proof).optional()?)
     }
@@ -170,9 +176,17 @@ pub(super) fn one_id_by_prefix(
         }
     }
     match found.len() {
-        0 => Err(Error::NotFound { what, name: prefix.into(), remedy: "see the list for the ids" }),
+        0 => Err(Error::NotFound {
+            what,
+            name: prefix.into(),
+            remedy: "see the list for the ids",
+        }),
         1 => Ok(found.remove(0)),
-        matches => Err(Error::Ambiguous { what, name: prefix.into(), matches }),
+        matches => Err(Error::Ambiguous {
+            what,
+            name: prefix.into(),
+            matches,
+        }),
     }
 }
 
@@ -183,7 +197,11 @@ fn check_order(order: &KeyOrder<'_>) -> Result<(), Error> {
     if !(1..=KEY_USES_MAX).contains(&order.max_uses) {
         let allowed = format!("1 to {KEY_USES_MAX}");
         let value = order.max_uses.to_string();
-        return Err(Error::InvalidValue { what: "number of uses", value, allowed });
+        return Err(Error::InvalidValue {
+            what: "number of uses",
+            value,
+            allowed,
+        });
     }
     Ok(())
 }
@@ -243,8 +261,17 @@ mod tests {
         let scratch = Scratch::new();
         scratch.store.add_group("hq", NOW).unwrap();
         let id = hex(&scratch.store.mint_key(&order(), NOW).unwrap().id);
-        assert_eq!(scratch.store.revoke_key(&id[..6].to_uppercase(), NOW).unwrap(), id);
-        assert!(matches!(scratch.store.revoke_key("", NOW), Err(Error::NotFound { .. })));
+        assert_eq!(
+            scratch
+                .store
+                .revoke_key(&id[..6].to_uppercase(), NOW)
+                .unwrap(),
+            id
+        );
+        assert!(matches!(
+            scratch.store.revoke_key("", NOW),
+            Err(Error::NotFound { .. })
+        ));
         for _ in 0..16 {
             scratch.store.mint_key(&order(), NOW).unwrap();
         }
@@ -259,13 +286,24 @@ mod tests {
         let error = scratch.store.mint_key(&order(), NOW).unwrap_err();
         assert!(error.to_string().contains("group add"), "{error}");
         for max_uses in [0, KEY_USES_MAX + 1] {
-            let order = KeyOrder { max_uses, ..order() };
-            assert!(matches!(scratch.store.mint_key(&order, NOW), Err(Error::InvalidValue { .. })));
+            let order = KeyOrder {
+                max_uses,
+                ..order()
+            };
+            assert!(matches!(
+                scratch.store.mint_key(&order, NOW),
+                Err(Error::InvalidValue { .. })
+            ));
         }
     }
 
     fn order() -> KeyOrder<'static> {
         let expires_at = UnixSeconds(NOW.0 + 3600);
-        KeyOrder { group: "hq", max_uses: 1, expires_at, label: None }
+        KeyOrder {
+            group: "hq",
+            max_uses: 1,
+            expires_at,
+            label: None,
+        }
     }
 }

@@ -44,7 +44,10 @@ impl Store {
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "secure_delete", true)?;
         schema::migrate(&mut connection)?;
-        Ok(Self { connection: Mutex::new(connection), audit_key })
+        Ok(Self {
+            connection: Mutex::new(connection),
+            audit_key,
+        })
     }
 
     /// Runs `work` with the store on a thread that may block.
@@ -56,8 +59,12 @@ impl Store {
         work: impl FnOnce(&Self) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let store = Arc::clone(self);
-        let panicked = |_| Error::DataDir { problem: "a store operation panicked".into() };
-        tokio::task::spawn_blocking(move || work(&store)).await.map_err(panicked)?
+        let panicked = |_| Error::DataDir {
+            problem: "a store operation panicked".into(),
+        };
+        tokio::task::spawn_blocking(move || work(&store))
+            .await
+            .map_err(panicked)?
     }
 
     /// A number that changes when another process has changed the store.
@@ -65,14 +72,19 @@ impl Store {
     /// # Errors
     /// [`Error::Store`].
     pub fn foreign_changes(&self) -> Result<i64, Error> {
-        Ok(self.lock().pragma_query_value(None, "data_version", |row| row.get(0))?)
+        Ok(self
+            .lock()
+            .pragma_query_value(None, "data_version", |row| row.get(0))?)
     }
 
     /// A value that [`Self::set_setting`] wrote.
     pub(crate) fn setting(&self, name: &str) -> Result<Option<String>, Error> {
         use rusqlite::OptionalExtension as _;
         let query = "SELECT value FROM settings WHERE name = ?1";
-        Ok(self.lock().query_row(query, [name], |row| row.get(0)).optional()?)
+        Ok(self
+            .lock()
+            .query_row(query, [name], |row| row.get(0))
+            .optional()?)
     }
 
     /// Keeps a value under a name.
@@ -89,8 +101,7 @@ impl Store {
         work: impl FnOnce(&Transaction<'_>) -> Result<(T, Entry), Error>,
     ) -> Result<T, Error> {
         let mut connection = self.lock();
-        let transaction =
-            connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let (decision, entry) = work(&transaction)?;
         audit::append(&transaction, &self.audit_key, now, &entry)?;
         transaction.commit()?;
@@ -99,7 +110,9 @@ impl Store {
 
     /// A panic while the lock was held has rolled its transaction back, so the connection is good.
     fn lock(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -171,7 +184,11 @@ pub(crate) mod tests {
     #[test]
     fn a_store_of_a_newer_edge_is_left_alone() {
         let scratch = Scratch::new();
-        scratch.store.lock().pragma_update(None, "user_version", 999).unwrap();
+        scratch
+            .store
+            .lock()
+            .pragma_update(None, "user_version", 999)
+            .unwrap();
         let error = Store::open(&scratch.path(), audit_key()).unwrap_err();
         assert!(error.to_string().contains("999"), "{error}");
     }

@@ -100,7 +100,10 @@ CREATE TABLE audit (
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), Error> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let Some(missing) = usize::try_from(version).ok().and_then(|done| STEPS.get(done..)) else {
+    let Some(missing) = usize::try_from(version)
+        .ok()
+        .and_then(|done| STEPS.get(done..))
+    else {
         let newest = STEPS.len();
         return Err(Error::DataDir {
             problem: format!(

@@ -85,7 +85,11 @@ impl Store {
             let names = applications.query_map([id], |row| row.get(0))?;
             let names: Vec<String> = names.collect::<Result<_, _>>()?;
             let applications = limited.then_some(names);
-            list.push(User { name: row.get(1)?, applications, created_at: row.get(3)? });
+            list.push(User {
+                name: row.get(1)?,
+                applications,
+                created_at: row.get(3)?,
+            });
         }
         Ok(list)
     }
@@ -98,7 +102,11 @@ impl Store {
         self.decide(now, |transaction| {
             if transaction.execute("DELETE FROM users WHERE name = ?1", [name])? == 0 {
                 let remedy = "see `user list`";
-                return Err(Error::NotFound { what: "user", name: name.into(), remedy });
+                return Err(Error::NotFound {
+                    what: "user",
+                    name: name.into(),
+                    remedy,
+                });
             }
             Ok(((), Entry::new("user_removed").with("user", name)))
         })
@@ -110,6 +118,9 @@ impl Store {
     /// [`Error::Store`].
     pub fn password_hash(&self, name: &str) -> Result<Option<String>, Error> {
         let query = "SELECT password_hash FROM users WHERE name = ?1";
-        Ok(self.lock().query_row(query, [name], |row| row.get(0)).optional()?)
+        Ok(self
+            .lock()
+            .query_row(query, [name], |row| row.get(0))
+            .optional()?)
     }
 }

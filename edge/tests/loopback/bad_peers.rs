@@ -16,11 +16,27 @@ use crate::harness::{
 
 /// Frames that no peer may send in any state, and what it is told.
 const MALFORMED: &[(&str, &[u8], CloseCode)] = &[
-    ("a frame of 4 GiB", b"\xff\xff\xff\xff\x02\x00", CloseCode::FrameLength),
+    (
+        "a frame of 4 GiB",
+        b"\xff\xff\xff\xff\x02\x00",
+        CloseCode::FrameLength,
+    ),
     ("a frame of no length", b"\0\0\0\0", CloseCode::FrameLength),
-    ("an unknown message", b"\0\0\0\x02\x7f\xff", CloseCode::UnknownMessage),
-    ("a greeting cut short", b"\0\0\0\x03\x02\x00\x05", CloseCode::InvalidMessage),
-    ("a pong before the greeting", b"\0\0\0\x03\x02\x03\x01", CloseCode::UnexpectedMessage),
+    (
+        "an unknown message",
+        b"\0\0\0\x02\x7f\xff",
+        CloseCode::UnknownMessage,
+    ),
+    (
+        "a greeting cut short",
+        b"\0\0\0\x03\x02\x00\x05",
+        CloseCode::InvalidMessage,
+    ),
+    (
+        "a pong before the greeting",
+        b"\0\0\0\x03\x02\x03\x01",
+        CloseCode::UnexpectedMessage,
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,7 +56,9 @@ async fn a_malformed_frame_closes_its_own_connection_with_a_reason_and_no_other(
     assert_eq!(status, 200);
     user.write_all(b"still there?").await.unwrap();
     let mut answer = [0; 12];
-    soon("the echo", user.read_exact(&mut answer)).await.unwrap();
+    soon("the echo", user.read_exact(&mut answer))
+        .await
+        .unwrap();
     assert_eq!(&answer, b"still there?");
     assert!(good.events.try_recv().is_err());
 }
@@ -75,7 +93,12 @@ async fn a_data_channel_without_a_session_that_waits_for_it_is_refused() {
     let edge = TestEdge::start().await;
     let identity = edge.enrolled().await;
     let refused = attach(&identity, edge.address(), [9; 16]).await.err();
-    assert_eq!(refused, Some(Error::PeerClosed { code: CloseCode::UnknownSession }));
+    assert_eq!(
+        refused,
+        Some(Error::PeerClosed {
+            code: CloseCode::UnknownSession
+        })
+    );
     let mut tls = identity.dial(edge.address(), ALPN_DATA).await.unwrap();
     tls.write_all(b"\0\0\0\x02\x02\x02").await.unwrap();
     assert_eq!(farewell(&mut tls).await, Some(CloseCode::UnexpectedMessage));
@@ -88,9 +111,15 @@ async fn a_newer_control_channel_of_a_connector_replaces_the_older() {
     let app = echo_application().await;
     let mut old = TestConnector::start(&edge, Arc::clone(&identity), Conduct::Ignore).await;
     let _new = TestConnector::start(&edge, Arc::clone(&identity), Conduct::Serve(app)).await;
-    assert_eq!(soon("the farewell", old.events.recv()).await, Some(CloseCode::Replaced));
+    assert_eq!(
+        soon("the farewell", old.events.recv()).await,
+        Some(CloseCode::Replaced)
+    );
     assert_eq!(proxy_connect(&edge, &format!("{HOST}:{PORT}")).await.0, 200);
-    assert!(edge.is_connected(identity.name()), "the older one's end does not count");
+    assert!(
+        edge.is_connected(identity.name()),
+        "the older one's end does not count"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,13 +131,18 @@ async fn a_peer_that_says_nothing_costs_nobody_else_anything() {
     }
     let identity = edge.enrolled().await;
     let (_tls, _channel, event) = identity.greet(edge.address()).await;
-    assert!(matches!(event, ConnectorEvent::Welcomed { .. }), "{event:?}");
+    assert!(
+        matches!(event, ConnectorEvent::Welcomed { .. }),
+        "{event:?}"
+    );
 }
 
 /// The reason in the edge's last frame.
 async fn farewell(tls: &mut Tls) -> Option<CloseCode> {
     let mut bytes = Vec::new();
-    soon("the farewell", tls.read_to_end(&mut bytes)).await.ok()?;
+    soon("the farewell", tls.read_to_end(&mut bytes))
+        .await
+        .ok()?;
     let mut attaching = Attaching::new(clock(), [0; 16]).unwrap();
     match attaching.handle_input(&mut bytes.as_slice()) {
         Err(Error::PeerClosed { code }) => Some(code),

@@ -35,11 +35,20 @@ async fn a_minted_key_enrols_a_connector_whose_certificate_says_only_what_the_ed
 #[tokio::test(flavor = "multi_thread")]
 async fn each_bad_key_is_refused_with_its_reason_and_no_use_is_lost() {
     let edge = TestEdge::start().await;
-    let refusal = async |key| enrol(edge.address(), key, &Machine::new()).await.unwrap_err();
+    let refusal = async |key| {
+        enrol(edge.address(), key, &Machine::new())
+            .await
+            .unwrap_err()
+    };
 
     let spent = edge.mint(1);
-    enrol(edge.address(), &spent, &Machine::new()).await.unwrap();
-    assert_eq!(refusal(&spent).await, EnrolRefusal::KeySpent { max_uses: 1 });
+    enrol(edge.address(), &spent, &Machine::new())
+        .await
+        .unwrap();
+    assert_eq!(
+        refusal(&spent).await,
+        EnrolRefusal::KeySpent { max_uses: 1 }
+    );
 
     let expires_at = now().0 - 1;
     let expired = edge.mint_until(1, expires_at);
@@ -68,7 +77,12 @@ async fn a_hundred_machines_with_a_ten_use_key_become_ten_connectors() {
         let (address, key) = (edge.address(), key.clone());
         machines.spawn(async move { enrol(address, &key, &Machine::new()).await.is_ok() });
     }
-    let enrolled = machines.join_all().await.into_iter().filter(|enrolled| *enrolled).count();
+    let enrolled = machines
+        .join_all()
+        .await
+        .into_iter()
+        .filter(|enrolled| *enrolled)
+        .count();
     assert_eq!(enrolled, 10);
     assert_eq!(edge.uses(), 10);
     assert_eq!(edge.store().connectors().unwrap().len(), 10);
@@ -129,7 +143,10 @@ async fn a_keys_text_and_seed_are_in_no_file_of_the_edge() {
             assert!(!content.windows(needle.len()).any(|part| part == needle));
         }
     }
-    assert!(bytes_searched > 100_000, "{bytes_searched} bytes are not a database");
+    assert!(
+        bytes_searched > 100_000,
+        "{bytes_searched} bytes are not a database"
+    );
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,11 +1,14 @@
 //! An edge, connectors and users in one process over loopback. The connectors are written with
 //! rustls and the machines of `connector-proto`, as an appliance is.
 
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on says where")]
+
 mod harness;
 
 mod bad_peers;
 mod certificates;
 mod enrolment;
+mod process;
 mod proxy;
 mod restart;
 mod sessions;

@@ -19,7 +19,10 @@ async fn a_connector_comes_back_to_an_edge_that_was_restarted() {
     let app = Conduct::Serve(echo_application().await);
     let mut before = TestConnector::start(&edge, Arc::clone(&identity), app).await;
     edge.stop().await;
-    assert_eq!(soon("the farewell", before.events.recv()).await, Some(CloseCode::GoingAway));
+    assert_eq!(
+        soon("the farewell", before.events.recv()).await,
+        Some(CloseCode::GoingAway)
+    );
 
     edge.start_again(any_port()).await;
     assert!(!edge.is_connected(identity.name()));
@@ -42,6 +45,10 @@ async fn a_connector_revoked_by_another_process_loses_tunnel_and_sessions() {
     let farewell = soon("the farewell", connector.events.recv()).await;
     assert_eq!(farewell, Some(CloseCode::NotAuthorised));
     let mut answer = Vec::new();
-    assert!(soon("the reset", user.read_to_end(&mut answer)).await.is_err());
+    assert!(
+        soon("the reset", user.read_to_end(&mut answer))
+            .await
+            .is_err()
+    );
     until("the list", || !edge.is_connected(identity.name())).await;
 }

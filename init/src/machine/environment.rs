@@ -32,12 +32,18 @@ pub(super) struct StateDisk {
 
 impl StateDisk {
     pub(super) fn new(now: Instant) -> Self {
-        Self { partition: None, settles_at: Some(now + STATE_SETTLES_IN) }
+        Self {
+            partition: None,
+            settles_at: Some(now + STATE_SETTLES_IN),
+        }
     }
 
     /// A descriptor for the connector.
     pub(super) fn descriptor(&self) -> io::Result<Option<OwnedFd>> {
-        self.partition.as_ref().map(|file| Ok(file.try_clone()?.into())).transpose()
+        self.partition
+            .as_ref()
+            .map(|file| Ok(file.try_clone()?.into()))
+            .transpose()
     }
 
     pub(super) const fn poll_timeout(&self) -> Option<Instant> {
@@ -113,7 +119,8 @@ impl Machine {
             StatePartition::Absent => return,
         }
         self.state_disk.settles_at = None;
-        self.supervisor.handle_condition(now, Condition::StateSettled);
+        self.supervisor
+            .handle_condition(now, Condition::StateSettled);
     }
 
     /// Checks a lease and applies it.
@@ -132,7 +139,12 @@ impl Machine {
             let letters = self.hub.problem(now, Topic::Lease, &sentence);
             return self.deliver(letters);
         }
-        log::info!("address {}/{} from {}", lease.address, lease.prefix_len, lease.server);
+        log::info!(
+            "address {}/{} from {}",
+            lease.address,
+            lease.prefix_len,
+            lease.server
+        );
         self.hub.solved(Topic::Lease);
         self.lease_until = Some(now + Duration::from_secs(u64::from(lease.lease_s)) + LEASE_GRACE);
         let has_ntp = !lease.ntp_servers.is_empty();
@@ -167,20 +179,19 @@ impl Machine {
             return;
         }
         let real = clock::real_now();
-        let moved_us =
-            match clock::decide(real, self.clock_floor, self.hub.is_clock_ok(), sample) {
-                Decision::Keep => 0,
-                Decision::Step { to } => match self.step_clock(to) {
-                    Ok(()) => sample.offset_us,
-                    Err(error) => return log::error!("cannot set the clock: {error}"),
-                },
-                Decision::BelowFloor => {
-                    return self.distrust(now, sample, "a time before this image was built");
-                }
-                Decision::TooFarBack => {
-                    return self.distrust(now, sample, "that the clock is days ahead");
-                }
-            };
+        let moved_us = match clock::decide(real, self.clock_floor, self.hub.is_clock_ok(), sample) {
+            Decision::Keep => 0,
+            Decision::Step { to } => match self.step_clock(to) {
+                Ok(()) => sample.offset_us,
+                Err(error) => return log::error!("cannot set the clock: {error}"),
+            },
+            Decision::BelowFloor => {
+                return self.distrust(now, sample, "a time before this image was built");
+            }
+            Decision::TooFarBack => {
+                return self.distrust(now, sample, "that the clock is days ahead");
+            }
+        };
         log::info!(
             "clock: off by {} us, within {} us, by {}; moved by {moved_us} us",
             sample.offset_us,
@@ -188,7 +199,9 @@ impl Machine {
             sample.server
         );
         self.hub.solved(Topic::Time);
-        let letters = self.hub.clock_ok(now, sample.server, moved_us, sample.bound_us);
+        let letters = self
+            .hub
+            .clock_ok(now, sample.server, moved_us, sample.bound_us);
         self.deliver(letters);
         self.supervisor.handle_condition(now, Condition::ClockOk);
     }

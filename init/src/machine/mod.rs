@@ -179,7 +179,12 @@ impl Machine {
             .collect();
         wait(&mut fds, self.poll_timeout())?;
         let ready = fds.iter().map(|fd| !fd.revents().is_empty());
-        Ok(sources.iter().zip(ready).filter(|(_, ready)| *ready).map(|((e, ..), _)| *e).collect())
+        Ok(sources
+            .iter()
+            .zip(ready)
+            .filter(|(_, ready)| *ready)
+            .map(|((e, ..), _)| *e)
+            .collect())
     }
 
     /// Every descriptor that can wake PID 1, in the order in which they are handled.
@@ -212,7 +217,9 @@ impl Machine {
     }
 
     fn read_button(&mut self, now: Instant, index: usize) {
-        let Some((path, device)) = self.buttons.get_mut(index) else { return };
+        let Some((path, device)) = self.buttons.get_mut(index) else {
+            return;
+        };
         match hardware::is_power_pressed(device) {
             Ok(false) => {}
             Ok(true) => {

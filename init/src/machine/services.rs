@@ -33,7 +33,10 @@ impl Machine {
         while let Some(action) = self.supervisor.poll_action() {
             match action {
                 Action::Spawn(service) => self.spawn(now, service),
-                Action::ReportDeath { service, restart_in } => {
+                Action::ReportDeath {
+                    service,
+                    restart_in,
+                } => {
                     let how = self.endings[service.index()].clone();
                     log::warn!("{} ended ({how}), again in {restart_in:?}", service.name());
                     let restart_in_ms = u32::try_from(restart_in.as_millis()).unwrap_or(u32::MAX);
@@ -41,7 +44,10 @@ impl Machine {
                     self.deliver(letters);
                 }
                 Action::AnnounceShutdown { restart } => {
-                    log::info!("going down to {}", if restart { "restart" } else { "power off" });
+                    log::info!(
+                        "going down to {}",
+                        if restart { "restart" } else { "power off" }
+                    );
                     let letters = self.hub.shutting_down(now, restart);
                     self.deliver(letters);
                 }
@@ -109,18 +115,22 @@ impl Machine {
     pub(super) fn deliver(&mut self, letters: Vec<Letter>) {
         for letter in letters {
             let (service, result) = match letter {
-                Letter::Console(slot, message) => {
-                    (Service::Console, self.send(Service::Console, slot, &message, Vec::new()))
-                }
-                Letter::Netd(slot, message) => {
-                    (Service::Netd, self.send(Service::Netd, slot, &message, Vec::new()))
-                }
-                Letter::Timed(slot, message) => {
-                    (Service::Timed, self.send(Service::Timed, slot, &message, Vec::new()))
-                }
-                Letter::Connector(slot, message) => {
-                    (Service::Connector, self.send(Service::Connector, slot, &message, Vec::new()))
-                }
+                Letter::Console(slot, message) => (
+                    Service::Console,
+                    self.send(Service::Console, slot, &message, Vec::new()),
+                ),
+                Letter::Netd(slot, message) => (
+                    Service::Netd,
+                    self.send(Service::Netd, slot, &message, Vec::new()),
+                ),
+                Letter::Timed(slot, message) => (
+                    Service::Timed,
+                    self.send(Service::Timed, slot, &message, Vec::new()),
+                ),
+                Letter::Connector(slot, message) => (
+                    Service::Connector,
+                    self.send(Service::Connector, slot, &message, Vec::new()),
+                ),
             };
             if let Err(error) = result {
                 log::warn!("cannot tell {}: {error}", service.name());
@@ -161,7 +171,9 @@ impl Machine {
                 }),
                 Service::Timed => self.take(service, |machine, message| match message {
                     FromTimed::Sample(sample) => machine.take_sample(now, &sample),
-                    FromTimed::Silent { asked } => log::info!("none of {asked} NTP servers answers"),
+                    FromTimed::Silent { asked } => {
+                        log::info!("none of {asked} NTP servers answers")
+                    }
                 }),
             };
             if !is_more {
@@ -182,7 +194,9 @@ impl Machine {
         service: Service,
         handle: impl FnOnce(&mut Self, M),
     ) -> bool {
-        let Some(process) = &self.processes[service.index()] else { return false };
+        let Some(process) = &self.processes[service.index()] else {
+            return false;
+        };
         match process.channel.receive() {
             Ok(Received::Message(message, _)) => {
                 handle(self, message);
@@ -208,7 +222,9 @@ impl Machine {
 
     /// Keeps what a service logged.
     pub(super) fn read_log(&mut self, service: Service) {
-        let Some(process) = &mut self.processes[service.index()] else { return };
+        let Some(process) = &mut self.processes[service.index()] else {
+            return;
+        };
         let bytes = process.read_log();
         for line in self.logs[service.index()].push_bytes(&bytes) {
             logger::service_line(service.name(), &line);
@@ -220,7 +236,9 @@ impl Machine {
         for _ in 0..REAPED_MAX {
             let Some((pid, how)) = reap() else { return };
             let ended = Service::ALL.into_iter().find(|service| {
-                self.processes[service.index()].as_ref().is_some_and(|process| process.pid() == pid)
+                self.processes[service.index()]
+                    .as_ref()
+                    .is_some_and(|process| process.pid() == pid)
             });
             let Some(service) = ended else { continue }; // an orphan
             // What it said last is in its channel and its pipe.
@@ -241,10 +259,12 @@ impl Machine {
     /// Writes what is in memory to the disks, in a thread, because a broken disk blocks for ever.
     fn sync_disks(&mut self, now: Instant) {
         let started = wake_pipe().and_then(|(reader, writer)| {
-            std::thread::Builder::new().name("sync".to_owned()).spawn(move || {
-                rustix::fs::sync();
-                drop(writer); // the reader sees the end of the pipe
-            })?;
+            std::thread::Builder::new()
+                .name("sync".to_owned())
+                .spawn(move || {
+                    rustix::fs::sync();
+                    drop(writer); // the reader sees the end of the pipe
+                })?;
             Ok(reader)
         });
         match started {
@@ -259,9 +279,12 @@ impl Machine {
 
 /// Ends the machine. If even that fails, PID 1's end does it: the kernel panics and restarts.
 fn finish(restart: bool) {
-    let command = if restart { RebootCommand::Restart } else { RebootCommand::PowerOff };
+    let command = if restart {
+        RebootCommand::Restart
+    } else {
+        RebootCommand::PowerOff
+    };
     if let Err(error) = rustix::system::reboot(command) {
         panic!("the kernel refuses to end the machine: {error}");
     }
 }
-

@@ -66,7 +66,8 @@ impl Client {
     pub fn handle_carrier_up(&mut self, now: Instant) {
         self.is_asking_again = self.held_until.is_some();
         self.searching_since = now;
-        self.interface.update_ip_addrs(|addresses| addresses.clear());
+        self.interface
+            .update_ip_addrs(|addresses| addresses.clear());
         self.sockets.get_mut::<Socket<'_>>(self.handle).reset();
     }
 
@@ -76,13 +77,16 @@ impl Client {
         self.set_pace(now);
         // One frame at a time: the lease's options are those of the last message.
         for _ in 0..FRAMES_MAX {
-            let result = self.interface.poll_ingress_single(smol(now), device, &mut self.sockets);
+            let result = self
+                .interface
+                .poll_ingress_single(smol(now), device, &mut self.sockets);
             changes.extend(self.poll_socket(now));
             if matches!(result, PollIngressSingleResult::None) {
                 break;
             }
         }
-        self.interface.poll_egress(smol(now), device, &mut self.sockets);
+        self.interface
+            .poll_egress(smol(now), device, &mut self.sockets);
         changes.extend(self.poll_socket(now));
         if self.is_asking_again && self.held_until.is_some_and(|until| until <= now) {
             changes.push(self.lose(now));
@@ -101,7 +105,11 @@ impl Client {
     fn poll_socket(&mut self, now: Instant) -> Option<FromNetd> {
         let lease = match self.sockets.get_mut::<Socket<'_>>(self.handle).poll()? {
             Event::Configured(config) => {
-                let options = config.packet.as_ref().map(options::read).unwrap_or_default();
+                let options = config
+                    .packet
+                    .as_ref()
+                    .map(options::read)
+                    .unwrap_or_default();
                 Lease {
                     address: config.address.address(),
                     prefix_len: config.address.prefix_len(),
@@ -113,7 +121,9 @@ impl Client {
                     server: config.server.identifier,
                 }
             }
-            Event::Deconfigured if self.held_until.is_none() || self.is_asking_again => return None,
+            Event::Deconfigured if self.held_until.is_none() || self.is_asking_again => {
+                return None;
+            }
             Event::Deconfigured => return Some(self.lose(now)),
         };
         self.use_address(&lease);
@@ -126,7 +136,8 @@ impl Client {
         self.held_until = None;
         self.is_asking_again = false;
         self.searching_since = now;
-        self.interface.update_ip_addrs(|addresses| addresses.clear());
+        self.interface
+            .update_ip_addrs(|addresses| addresses.clear());
         FromNetd::Lost
     }
 
@@ -150,17 +161,23 @@ impl Client {
 
     fn set_pace(&mut self, now: Instant) {
         let searched_for = now.since(self.searching_since);
-        let pace = DISCOVER_PACE.iter().find(|(until, _)| searched_for < *until);
+        let pace = DISCOVER_PACE
+            .iter()
+            .find(|(until, _)| searched_for < *until);
         let mut retry = RetryConfig::default();
         retry.discover_timeout = pace.map_or(DISCOVER_PACE[2].1, |(_, pace)| *pace).into();
         retry.initial_request_timeout = smoltcp::time::Duration::from_secs(2);
-        self.sockets.get_mut::<Socket<'_>>(self.handle).set_retry_config(retry);
+        self.sockets
+            .get_mut::<Socket<'_>>(self.handle)
+            .set_retry_config(retry);
     }
 }
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("held_until", &self.held_until).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("held_until", &self.held_until)
+            .finish_non_exhaustive()
     }
 }
 
@@ -191,13 +208,18 @@ mod tests {
     fn a_lease_is_obtained_with_its_options() {
         let mut world = World::new();
         let changes = world.run(0);
-        let [FromNetd::Lease(lease)] = changes.as_slice() else { panic!("{changes:?}") };
+        let [FromNetd::Lease(lease)] = changes.as_slice() else {
+            panic!("{changes:?}")
+        };
         assert_eq!(lease.address, ADDRESS);
         assert_eq!(lease.prefix_len, 24);
         assert_eq!(lease.router, Some(SERVER));
         assert_eq!(lease.mtu, Some(1400));
         assert_eq!(lease.lease_s, 3600);
-        assert_eq!(lease.ntp_servers.as_slice(), [std::net::IpAddr::from([10, 0, 2, 9])]);
+        assert_eq!(
+            lease.ntp_servers.as_slice(),
+            [std::net::IpAddr::from([10, 0, 2, 9])]
+        );
         assert_eq!(lease.server, SERVER);
     }
 
@@ -206,7 +228,10 @@ mod tests {
         let mut world = World::new();
         world.run(0);
         let renewed = world.run(HOUR / 2 + 1);
-        assert!(matches!(renewed.as_slice(), [FromNetd::Lease(_)]), "{renewed:?}");
+        assert!(
+            matches!(renewed.as_slice(), [FromNetd::Lease(_)]),
+            "{renewed:?}"
+        );
         assert_eq!(world.device.unicast_requests, 1);
     }
 
@@ -277,7 +302,11 @@ mod tests {
             let mut device = Network::default();
             let now = Instant::from_micros(1_000_000);
             let client = Client::new(MAC, 1, now, &mut device);
-            Self { client, device, now }
+            Self {
+                client,
+                device,
+                now,
+            }
         }
 
         /// Runs for so many seconds and returns what changed.
@@ -323,8 +352,11 @@ mod tests {
 
         fn answer_arp(&mut self, payload: &[u8]) {
             let packet = ArpPacket::new_checked(payload).unwrap();
-            let ArpRepr::EthernetIpv4 { operation, source_protocol_addr, .. } =
-                ArpRepr::parse(&packet).unwrap()
+            let ArpRepr::EthernetIpv4 {
+                operation,
+                source_protocol_addr,
+                ..
+            } = ArpRepr::parse(&packet).unwrap()
             else {
                 panic!("not ARP for IPv4")
             };
@@ -376,8 +408,14 @@ mod tests {
                 client_identifier: None,
                 requested_ip: None,
                 additional_options: &[
-                    DhcpOption { kind: 26, data: &[0x05, 0x78] },
-                    DhcpOption { kind: 42, data: &[10, 0, 2, 9] },
+                    DhcpOption {
+                        kind: 26,
+                        data: &[0x05, 0x78],
+                    },
+                    DhcpOption {
+                        kind: 42,
+                        data: &[10, 0, 2, 9],
+                    },
                 ],
                 ..request
             }));
@@ -385,7 +423,10 @@ mod tests {
     }
 
     fn dhcp_frame(repr: &DhcpRepr<'_>) -> Vec<u8> {
-        let udp = UdpRepr { src_port: 67, dst_port: 68 };
+        let udp = UdpRepr {
+            src_port: 67,
+            dst_port: 68,
+        };
         let ip = Ipv4Repr {
             src_addr: SERVER,
             dst_addr: Ipv4Addr::BROADCAST,

@@ -39,11 +39,18 @@ impl Device for PacketDevice {
         let mut frame = vec![0; FRAME_MAX];
         let (_, len) = recv(&self.socket, frame.as_mut_slice(), RecvFlags::empty()).ok()?;
         frame.truncate(len);
-        Some((Received { frame }, Sender { socket: self.socket.as_fd() }))
+        Some((
+            Received { frame },
+            Sender {
+                socket: self.socket.as_fd(),
+            },
+        ))
     }
 
     fn transmit(&mut self, _now: Instant) -> Option<Sender<'_>> {
-        Some(Sender { socket: self.socket.as_fd() })
+        Some(Sender {
+            socket: self.socket.as_fd(),
+        })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {

@@ -27,7 +27,10 @@ use device::PacketDevice;
 /// If the local channel fails; PID 1 then starts the service again.
 pub fn run() -> io::Result<()> {
     role::drop_privileges()?;
-    let mut netd = Netd { channel: Channel::from_stdin()?, nic: None };
+    let mut netd = Netd {
+        channel: Channel::from_stdin()?,
+        nic: None,
+    };
     while netd.step()? {}
     Ok(())
 }
@@ -68,7 +71,10 @@ impl Netd {
 
     fn wait(&mut self) -> io::Result<()> {
         let now = clock::boot_now();
-        let deadline = self.nic.as_mut().and_then(|nic| nic.client.poll_timeout(now));
+        let deadline = self
+            .nic
+            .as_mut()
+            .and_then(|nic| nic.client.poll_timeout(now));
         let mut interest = PollFlags::IN;
         if self.channel.wants_to_send() {
             interest |= PollFlags::OUT;

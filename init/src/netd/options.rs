@@ -11,8 +11,14 @@ use smoltcp::wire::DhcpPacket;
 use crate::lease::{MTU_MAX, MTU_MIN, is_host};
 
 /// What is asked of the server (option 55).
-pub const REQUESTED: &[u8] =
-    &[SUBNET_MASK, ROUTER, DOMAIN_NAME_SERVERS, INTERFACE_MTU, NTP_SERVERS, LEASE_TIME];
+pub const REQUESTED: &[u8] = &[
+    SUBNET_MASK,
+    ROUTER,
+    DOMAIN_NAME_SERVERS,
+    INTERFACE_MTU,
+    NTP_SERVERS,
+    LEASE_TIME,
+];
 
 /// The lease time if the server names none (smoltcp's default), in seconds.
 const LEASE_S_DEFAULT: u32 = 120;
@@ -30,7 +36,11 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { lease_s: LEASE_S_DEFAULT, mtu: None, ntp_servers: Servers::new() }
+        Self {
+            lease_s: LEASE_S_DEFAULT,
+            mtu: None,
+            ntp_servers: Servers::new(),
+        }
     }
 }
 
@@ -71,7 +81,12 @@ fn servers(addresses: &[u8]) -> Servers {
 /// Reads any bytes, as a fuzzer supplies them.
 pub fn fuzz_dhcp_options(data: &[u8]) {
     let options = read(&DhcpPacket::new_unchecked(data));
-    assert!(options.mtu.is_none_or(|mtu| (MTU_MIN..=MTU_MAX).contains(&mtu)), "MTU is bounded");
+    assert!(
+        options
+            .mtu
+            .is_none_or(|mtu| (MTU_MIN..=MTU_MAX).contains(&mtu)),
+        "MTU is bounded"
+    );
 }
 
 const SUBNET_MASK: u8 = 1;

@@ -62,7 +62,10 @@ pub struct Address {
 /// Asks for all links.
 #[must_use]
 pub fn list_links() -> Vec<u8> {
-    encode(RouteNetlinkMessage::GetLink(LinkMessage::default()), NLM_F_DUMP)
+    encode(
+        RouteNetlinkMessage::GetLink(LinkMessage::default()),
+        NLM_F_DUMP,
+    )
 }
 
 /// Sets a link up.
@@ -94,7 +97,10 @@ pub fn add_address(address: Address) -> Vec<u8> {
 /// Takes an address off a link. The kernel takes the routes that need it away as well.
 #[must_use]
 pub fn remove_address(address: Address) -> Vec<u8> {
-    encode(RouteNetlinkMessage::DelAddress(address_message(address)), NLM_F_ACK)
+    encode(
+        RouteNetlinkMessage::DelAddress(address_message(address)),
+        NLM_F_ACK,
+    )
 }
 
 /// Makes `router` the default gateway. It is reached through the link even from a /32.
@@ -107,7 +113,10 @@ pub fn replace_default_route(address: Address, router: Ipv4Addr) -> Vec<u8> {
 /// Takes the default route away.
 #[must_use]
 pub fn remove_default_route(link: u32) -> Vec<u8> {
-    encode(RouteNetlinkMessage::DelRoute(route_message(link, None)), NLM_F_ACK)
+    encode(
+        RouteNetlinkMessage::DelRoute(route_message(link, None)),
+        NLM_F_ACK,
+    )
 }
 
 fn address_message(address: Address) -> AddressMessage {
@@ -116,12 +125,20 @@ fn address_message(address: Address) -> AddressMessage {
     message.header.prefix_len = address.prefix_len;
     message.header.scope = AddressScope::Universe;
     message.header.index = address.link;
-    message.attributes.push(AddressAttribute::Local(IpAddr::V4(address.address)));
-    message.attributes.push(AddressAttribute::Address(IpAddr::V4(address.address)));
-    let host_mask = u32::MAX.checked_shr(u32::from(address.prefix_len)).unwrap_or(0);
+    message
+        .attributes
+        .push(AddressAttribute::Local(IpAddr::V4(address.address)));
+    message
+        .attributes
+        .push(AddressAttribute::Address(IpAddr::V4(address.address)));
+    let host_mask = u32::MAX
+        .checked_shr(u32::from(address.prefix_len))
+        .unwrap_or(0);
     if host_mask > 1 {
         let broadcast = Ipv4Addr::from_bits(address.address.to_bits() | host_mask);
-        message.attributes.push(AddressAttribute::Broadcast(broadcast));
+        message
+            .attributes
+            .push(AddressAttribute::Broadcast(broadcast));
     }
     message
 }
@@ -136,7 +153,9 @@ fn route_message(link: u32, router: Option<Ipv4Addr>) -> RouteMessage {
     message.attributes.push(RouteAttribute::Oif(link));
     if let Some(router) = router {
         message.header.flags = RouteFlags::Onlink;
-        message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(router)));
+        message
+            .attributes
+            .push(RouteAttribute::Gateway(RouteAddress::Inet(router)));
     }
     message
 }
@@ -215,7 +234,10 @@ mod tests {
             prefix_len: 24,
         });
         // nlmsghdr: length, RTM_NEWADDR, REQUEST|ACK|REPLACE|CREATE, sequence, port.
-        assert_eq!(bytes[..16], [48, 0, 0, 0, 20, 0, 5, 5, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(
+            bytes[..16],
+            [48, 0, 0, 0, 20, 0, 5, 5, 0, 0, 0, 0, 0, 0, 0, 0]
+        );
         // ifaddrmsg: AF_INET, /24, no flags, universe, index.
         assert_eq!(bytes[16..24], [2, 24, 0, 0, 2, 0, 0, 0]);
         // IFA_LOCAL, IFA_ADDRESS, IFA_BROADCAST.
@@ -226,7 +248,11 @@ mod tests {
 
     #[test]
     fn a_subnet_of_two_addresses_has_no_broadcast_address() {
-        let address = Address { link: 2, address: Ipv4Addr::new(10, 0, 0, 1), prefix_len: 31 };
+        let address = Address {
+            link: 2,
+            address: Ipv4Addr::new(10, 0, 0, 1),
+            prefix_len: 31,
+        };
         assert_eq!(add_address(address).len(), 40);
     }
 

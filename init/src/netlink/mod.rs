@@ -33,7 +33,9 @@ impl Requests {
     /// # Errors
     /// If the kernel refuses.
     pub fn open() -> io::Result<Self> {
-        Ok(Self { socket: open(None, 0)? })
+        Ok(Self {
+            socket: open(None, 0)?,
+        })
     }
 
     /// All links, in the order of their index.
@@ -44,7 +46,13 @@ impl Requests {
         let answers = self.exchange(&message::list_links())?;
         let mut links: Vec<_> = answers
             .into_iter()
-            .filter_map(|answer| if let Answer::Link(link) = answer { Some(link) } else { None })
+            .filter_map(|answer| {
+                if let Answer::Link(link) = answer {
+                    Some(link)
+                } else {
+                    None
+                }
+            })
             .collect();
         links.sort_by_key(|link| link.index);
         Ok(links)
@@ -72,7 +80,9 @@ impl Requests {
                 }
             }
         }
-        Err(io::Error::other(format!("no end of the kernel's answer in {PACKETS_MAX} packets")))
+        Err(io::Error::other(format!(
+            "no end of the kernel's answer in {PACKETS_MAX} packets"
+        )))
     }
 }
 
@@ -88,7 +98,9 @@ impl LinkEvents {
     /// # Errors
     /// If the kernel refuses.
     pub fn open() -> io::Result<Self> {
-        Ok(Self { socket: open(None, GROUP_LINK)? })
+        Ok(Self {
+            socket: open(None, GROUP_LINK)?,
+        })
     }
 
     /// Empties it. What changed is asked of [`Requests::links`], which also covers events that
@@ -116,7 +128,9 @@ impl DeviceEvents {
     /// # Errors
     /// If the kernel refuses.
     pub fn open() -> io::Result<Self> {
-        Ok(Self { socket: open(Some(KOBJECT_UEVENT), GROUP_KERNEL)? })
+        Ok(Self {
+            socket: open(Some(KOBJECT_UEVENT), GROUP_KERNEL)?,
+        })
     }
 
     /// Empties it. Which devices there are is looked up in `/sys`.

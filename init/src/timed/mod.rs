@@ -54,7 +54,11 @@ enum State {
     /// The next round begins at this instant.
     Resting(Instant),
     /// Requests are out; the round ends at this instant.
-    Asking { questions: Vec<Question>, samples: Vec<Sample>, until: Instant },
+    Asking {
+        questions: Vec<Question>,
+        samples: Vec<Sample>,
+        until: Instant,
+    },
 }
 
 /// One request that has no answer yet.
@@ -67,7 +71,12 @@ struct Question {
 
 impl Timed {
     fn new(channel: Channel) -> Self {
-        Self { channel, servers: Servers::new(), pace: Pace::default(), state: State::Idle }
+        Self {
+            channel,
+            servers: Servers::new(),
+            pace: Pace::default(),
+            state: State::Idle,
+        }
     }
 
     /// Waits for the next event and handles it. `false` once PID 1 is gone.
@@ -96,12 +105,12 @@ impl Timed {
         let deadline = match &self.state {
             State::Idle => None,
             State::Resting(until) => Some(*until),
-            State::Asking { questions, until, .. } => {
-                fds.extend(
-                    questions
-                        .iter()
-                        .map(|question| PollFd::from_borrowed_fd(question.socket.as_fd(), PollFlags::IN)),
-                );
+            State::Asking {
+                questions, until, ..
+            } => {
+                fds.extend(questions.iter().map(|question| {
+                    PollFd::from_borrowed_fd(question.socket.as_fd(), PollFlags::IN)
+                }));
                 Some(*until)
             }
         };
@@ -112,17 +121,20 @@ impl Timed {
         log::info!("servers: {servers:?}");
         self.servers = servers;
         self.pace = Pace::default();
-        self.state =
-            if self.servers.is_empty() { State::Idle } else { State::Resting(clock::boot_now()) };
+        self.state = if self.servers.is_empty() {
+            State::Idle
+        } else {
+            State::Resting(clock::boot_now())
+        };
     }
 
     /// Starts or ends a round if it is time to.
     fn advance(&mut self, now: Instant) -> io::Result<()> {
         match &self.state {
             State::Resting(until) if *until <= now => self.ask(now),
-            State::Asking { questions, until, .. } if *until <= now || questions.is_empty() => {
-                self.conclude(now)
-            }
+            State::Asking {
+                questions, until, ..
+            } if *until <= now || questions.is_empty() => self.conclude(now),
             State::Idle | State::Resting(_) | State::Asking { .. } => Ok(()),
         }
     }
@@ -136,13 +148,26 @@ impl Timed {
             }
         }
         let is_hopeless = questions.is_empty();
-        self.state = State::Asking { questions, samples: Vec::new(), until: now + ROUND_MAX };
-        if is_hopeless { self.conclude(now) } else { Ok(()) }
+        self.state = State::Asking {
+            questions,
+            samples: Vec::new(),
+            until: now + ROUND_MAX,
+        };
+        if is_hopeless {
+            self.conclude(now)
+        } else {
+            Ok(())
+        }
     }
 
     fn read_answers(&mut self) {
-        let State::Asking { questions, samples, .. } = &mut self.state else { return };
-        let (servers, pace) = (&mut self.servers, &mut self.pace);
+        let State::Asking {
+            questions, samples, ..
+        } = &mut self.state
+        else {
+            return;
+        };
+        let pace = &mut self.pace;
         questions.retain(|question| match question.read_answer() {
             Answer::NoneYet => true,
             Answer::Sample(sample) => {
@@ -152,8 +177,7 @@ impl Timed {
             Answer::Unusable(error) => {
                 log::info!("{}: {error}", question.server);
                 match error {
-                    ReplyError::Denied => servers.retain(|server| *server != question.server),
-                    ReplyError::RateExceeded => pace.slow_down(),
+                    ReplyError::Denied | ReplyError::RateExceeded => pace.slow_down(),
                     // Somebody else's packet: the server's own may still come.
                     ReplyError::Origin | ReplyError::NotNtp => return true,
                     ReplyError::NotSynchronised
@@ -176,13 +200,16 @@ impl Timed {
         };
         let agreed = round::agreed(&samples);
         if agreed.is_none() && !samples.is_empty() {
-            log::warn!("{} servers answered and no majority agrees: {samples:?}", samples.len());
+            log::warn!(
+                "{} servers answered and no majority agrees: {samples:?}",
+                samples.len()
+            );
         }
         let report = match agreed {
             Some(sample) => FromTimed::Sample(sample),
-            None => {
-                FromTimed::Silent { asked: u8::try_from(self.servers.len()).unwrap_or(u8::MAX) }
-            }
+            None => FromTimed::Silent {
+                asked: u8::try_from(self.servers.len()).unwrap_or(u8::MAX),
+            },
         };
         self.channel.send(0, &report, Vec::new())?;
         if !self.servers.is_empty() {
@@ -212,9 +239,17 @@ fn ask(server: IpAddr) -> io::Result<Question> {
     let mut nonce = [0; 8];
     getrandom::fill(&mut nonce)?;
     let packet = packet::request(nonce);
-    let sent = SentAt { real_us: clock::real_now(), boot: clock::boot_now() };
+    let sent = SentAt {
+        real_us: clock::real_now(),
+        boot: clock::boot_now(),
+    };
     socket.send(&packet)?;
-    Ok(Question { server, socket, nonce, sent })
+    Ok(Question {
+        server,
+        socket,
+        nonce,
+        sent,
+    })
 }
 
 impl Question {

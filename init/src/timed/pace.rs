@@ -10,13 +10,17 @@ pub const TRACKING: (Duration, Duration) = (Duration::from_secs(64), Duration::f
 /// The distance between rounds: quick until the clock is right, then slow.
 #[derive(Debug)]
 pub struct Pace {
-    is_synchronised: bool,
+    /// The clock is right, or a server said that it is asked too often.
+    is_slow: bool,
     next: Duration,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { is_synchronised: false, next: SEARCHING.0 }
+        Self {
+            is_slow: false,
+            next: SEARCHING.0,
+        }
     }
 }
 
@@ -24,12 +28,16 @@ impl Pace {
     /// How long to wait after a round that found the time, or did not. `random` spreads machines
     /// that were started together over an eighth of the distance.
     pub fn after_round(&mut self, found: bool, random: u32) -> Duration {
-        if found && !self.is_synchronised {
-            self.is_synchronised = true;
+        if found && !self.is_slow {
+            self.is_slow = true;
             self.next = TRACKING.0;
         }
-        let max = if self.is_synchronised { TRACKING.1 } else { SEARCHING.1 };
-        if self.is_synchronised && !found {
+        let max = if self.is_slow {
+            TRACKING.1
+        } else {
+            SEARCHING.1
+        };
+        if self.is_slow && !found {
             self.next = TRACKING.0; // an outage is noticed, and its end soon enough
         }
         let wait = self.next.min(max);
@@ -37,10 +45,11 @@ impl Pace {
         wait + wait.mul_f64(f64::from(random) / f64::from(u32::MAX) / 8.0)
     }
 
-    /// A server said that it is asked too often.
+    /// A server does not want to be asked, or not so often. It is asked again, because its
+    /// administrator may change that, but seldom.
     pub fn slow_down(&mut self) {
         self.next = self.next.max(TRACKING.0);
-        self.is_synchronised = true;
+        self.is_slow = true;
     }
 }
 

@@ -50,7 +50,10 @@ impl fmt::Display for ReplyError {
             Self::NotNtp => f.write_str("not an NTP answer"),
             Self::RateExceeded => f.write_str("the server is asked too often"),
             Self::RootDistance(us) => {
-                write!(f, "the server is {us} us from its clock, more than {ROOT_DISTANCE_MAX_US}")
+                write!(
+                    f,
+                    "the server is {us} us from its clock, more than {ROOT_DISTANCE_MAX_US}"
+                )
             }
             Self::Timestamps => f.write_str("the answer was sent before the request came"),
         }
@@ -72,8 +75,7 @@ pub fn request(nonce: [u8; 8]) -> [u8; PACKET_LEN] {
 /// # Errors
 /// If it is none, or the server's time cannot be used.
 pub fn parse(packet: &[u8], nonce: [u8; 8]) -> Result<Reply, ReplyError> {
-    let packet: &[u8; PACKET_LEN] =
-        packet.first_chunk().ok_or(ReplyError::NotNtp)?;
+    let packet: &[u8; PACKET_LEN] = packet.first_chunk().ok_or(ReplyError::NotNtp)?;
     let version = (packet[0] >> 3) & 7;
     if packet[0] & 7 != MODE_SERVER || !(3..=4).contains(&version) {
         return Err(ReplyError::NotNtp);
@@ -102,7 +104,12 @@ pub fn parse(packet: &[u8], nonce: [u8; 8]) -> Result<Reply, ReplyError> {
     if sent_us < received_us {
         return Err(ReplyError::Timestamps);
     }
-    Ok(Reply { received_us, sent_us, root_distance_us, stratum })
+    Ok(Reply {
+        received_us,
+        sent_us,
+        root_distance_us,
+        stratum,
+    })
 }
 
 /// An NTP timestamp as microseconds since 1970; `None` for zero, which means "unknown".
@@ -137,11 +144,19 @@ fn bytes8(packet: &[u8; PACKET_LEN], at: usize) -> [u8; 8] {
 
 /// Parses any bytes, as a fuzzer supplies them.
 pub fn fuzz_ntp(data: &[u8]) {
-    let nonce = data.get(ORIGIN..ORIGIN + 8).and_then(|bytes| bytes.try_into().ok());
+    let nonce = data
+        .get(ORIGIN..ORIGIN + 8)
+        .and_then(|bytes| bytes.try_into().ok());
     if let Ok(reply) = parse(data, nonce.unwrap_or_default()) {
         assert!(reply.sent_us >= reply.received_us, "an answer takes time");
-        assert!((1..=STRATUM_MAX).contains(&reply.stratum), "only synchronised servers are used");
-        assert!(reply.root_distance_us <= ROOT_DISTANCE_MAX_US, "only close servers are used");
+        assert!(
+            (1..=STRATUM_MAX).contains(&reply.stratum),
+            "only synchronised servers are used"
+        );
+        assert!(
+            reply.root_distance_us <= ROOT_DISTANCE_MAX_US,
+            "only close servers are used"
+        );
     }
 }
 
@@ -200,7 +215,10 @@ mod tests {
             (|p| kiss(p, b"DENY"), ReplyError::Denied),
             (|p| kiss(p, b"RSTR"), ReplyError::Denied),
             (|p| kiss(p, b"RATE"), ReplyError::RateExceeded),
-            (|p| p[ROOT_DISPERSION..ROOT_DISPERSION + 4].fill(0xff), ReplyError::RootDistance(u32::MAX)),
+            (
+                |p| p[ROOT_DISPERSION..ROOT_DISPERSION + 4].fill(0xff),
+                ReplyError::RootDistance(u32::MAX),
+            ),
             (|p| p[TRANSMIT..].fill(0), ReplyError::NotSynchronised),
             (|p| p[TRANSMIT + 4] = 0, ReplyError::Timestamps),
         ];
@@ -221,8 +239,14 @@ mod tests {
 
     #[test]
     fn timestamps_go_on_after_2036() {
-        assert_eq!(unix_micros([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]), Some(2_085_978_495_000_000));
-        assert_eq!(unix_micros([0, 0, 0, 1, 0, 0, 0, 0]), Some(2_085_978_497_000_000));
+        assert_eq!(
+            unix_micros([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]),
+            Some(2_085_978_495_000_000)
+        );
+        assert_eq!(
+            unix_micros([0, 0, 0, 1, 0, 0, 0, 0]),
+            Some(2_085_978_497_000_000)
+        );
     }
 
     #[test]
@@ -249,7 +273,9 @@ mod tests {
         packet[ROOT_DELAY + 2] = 0x80;
         packet[ROOT_DISPERSION + 2] = 0x40;
         packet[ORIGIN..ORIGIN + 8].copy_from_slice(&NONCE);
-        let seconds = u32::try_from(1_767_225_600 + NTP_1970).unwrap().to_be_bytes();
+        let seconds = u32::try_from(1_767_225_600 + NTP_1970)
+            .unwrap()
+            .to_be_bytes();
         packet[RECEIVE..RECEIVE + 4].copy_from_slice(&seconds);
         packet[RECEIVE + 4] = 0x80;
         packet[TRANSMIT..TRANSMIT + 4].copy_from_slice(&seconds);

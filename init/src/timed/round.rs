@@ -46,8 +46,16 @@ pub fn sample(server: IpAddr, sent: SentAt, arrived: Instant, reply: &Reply) -> 
 #[must_use]
 pub fn agreed(samples: &[Sample]) -> Option<Sample> {
     let contains = |sample: &Sample, point: i64| lower(sample) <= point && point <= upper(sample);
-    let count = |point: i64| samples.iter().filter(|sample| contains(sample, point)).count();
-    let best_point = samples.iter().map(lower).max_by_key(|&point| count(point))?;
+    let count = |point: i64| {
+        samples
+            .iter()
+            .filter(|sample| contains(sample, point))
+            .count()
+    };
+    let best_point = samples
+        .iter()
+        .map(lower)
+        .max_by_key(|&point| count(point))?;
     if count(best_point) * 2 <= samples.len() {
         return None;
     }
@@ -74,7 +82,10 @@ mod tests {
 
     #[test]
     fn the_offset_is_the_mean_of_both_ways_and_the_bound_half_the_trip() {
-        let sent = SentAt { real_us: 1_000_000, boot: Instant::from_micros(50) };
+        let sent = SentAt {
+            real_us: 1_000_000,
+            boot: Instant::from_micros(50),
+        };
         let reply = Reply {
             received_us: 6_000_100,
             sent_us: 6_000_300,
@@ -89,18 +100,36 @@ mod tests {
 
     #[test]
     fn a_server_that_took_longer_than_the_trip_is_not_believed() {
-        let sent = SentAt { real_us: 0, boot: Instant::from_micros(0) };
-        let reply = Reply { received_us: 0, sent_us: 2_000_000, root_distance_us: 0, stratum: 1 };
-        assert_eq!(sample(server(1), sent, Instant::from_micros(1000), &reply), None);
+        let sent = SentAt {
+            real_us: 0,
+            boot: Instant::from_micros(0),
+        };
+        let reply = Reply {
+            received_us: 0,
+            sent_us: 2_000_000,
+            root_distance_us: 0,
+            stratum: 1,
+        };
+        assert_eq!(
+            sample(server(1), sent, Instant::from_micros(1000), &reply),
+            None
+        );
     }
 
     #[test]
     fn extreme_times_do_not_overflow() {
         for received_us in [i64::MIN, 0, i64::MAX] {
             for real_us in [i64::MIN, 0, i64::MAX] {
-                let sent = SentAt { real_us, boot: Instant::from_micros(0) };
-                let reply =
-                    Reply { received_us, sent_us: received_us, root_distance_us: 0, stratum: 1 };
+                let sent = SentAt {
+                    real_us,
+                    boot: Instant::from_micros(0),
+                };
+                let reply = Reply {
+                    received_us,
+                    sent_us: received_us,
+                    root_distance_us: 0,
+                    stratum: 1,
+                };
                 let _ = sample(server(1), sent, Instant::from_micros(u64::MAX), &reply);
             }
         }
@@ -108,7 +137,8 @@ mod tests {
 
     #[test]
     fn a_majority_decides_and_the_narrowest_of_it_is_taken() {
-        let cases: &[(&[(i64, u32)], Option<usize>)] = &[
+        type Offsets = &'static [(i64, u32)];
+        let cases: &[(Offsets, Option<usize>)] = &[
             (&[], None),
             (&[(0, 10)], Some(0)),
             (&[(0, 10), (5, 3)], Some(1)),
@@ -119,14 +149,26 @@ mod tests {
             (&[(0, 10), (1, 9), (2, 8), (9001, 1)], Some(2)),
         ];
         for (offsets, expected) in cases {
-            let samples: Vec<_> =
-                offsets.iter().map(|&(offset_us, bound_us)| at(offset_us, bound_us)).collect();
-            assert_eq!(agreed(&samples), expected.map(|index| samples[index]), "{offsets:?}");
+            let samples: Vec<_> = offsets
+                .iter()
+                .map(|&(offset_us, bound_us)| at(offset_us, bound_us))
+                .collect();
+            assert_eq!(
+                agreed(&samples),
+                expected.map(|index| samples[index]),
+                "{offsets:?}"
+            );
         }
     }
 
     fn at(offset_us: i64, bound_us: u32) -> Sample {
-        Sample { server: server(1), offset_us, bound_us, at_boot_us: 0, stratum: 1 }
+        Sample {
+            server: server(1),
+            offset_us,
+            bound_us,
+            at_boot_us: 0,
+            stratum: 1,
+        }
     }
 
     fn server(last: u8) -> IpAddr {

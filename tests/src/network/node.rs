@@ -97,15 +97,21 @@ impl Node {
     /// Runs until the handle is dropped.
     pub(crate) fn run(mut self) -> io::Result<()> {
         loop {
+            self.accept()?;
+            // Read before the settings are: whoever changes them knows that no frame sent
+            // afterwards meets the old ones.
+            let frames = self.read_ports();
             let Some(settings) = self.take_orders() else {
                 return Ok(());
             };
-            self.accept()?;
-            self.read_ports(&settings);
+            self.enter_cables(&settings, frames);
             self.deliver_to_node(&settings);
             self.poll_stack(&settings);
-            self.deliver_to_guests();
+            // Told before the guest can act on what it receives.
             self.report();
+            self.deliver_to_guests();
+            // The capture reports its own failure to whoever asks for its file.
+            let _ = self.capture.flush();
             self.wait()?;
         }
     }
@@ -147,21 +153,30 @@ impl Node {
         }
     }
 
-    /// Takes the frames that guests sent.
-    fn read_ports(&mut self, settings: &Settings) {
-        let now = Instant::now();
-        let (capture, chance) = (&self.capture, &mut self.chance);
-        self.cables.retain(|_, cable| {
-            let line = &mut cable.from_guest;
+    /// The frames that guests sent, with the cable each was put into.
+    fn read_ports(&mut self) -> Vec<(usize, Vec<u8>)> {
+        let capture = &self.capture;
+        let mut frames = Vec::new();
+        self.cables.retain(|&index, cable| {
             let received = cable.port.receive(|frame| {
                 capture.record(Direction::FromGuest, &frame);
-                if !is_lost(settings, chance) {
-                    line.push(now, settings.latency, frame);
-                }
+                frames.push((index, frame));
             });
             // A closed port is a machine that was switched off.
             received.is_ok()
         });
+        frames
+    }
+
+    /// Sends frames on their way through the cables.
+    fn enter_cables(&mut self, settings: &Settings, frames: Vec<(usize, Vec<u8>)>) {
+        let now = Instant::now();
+        for (index, frame) in frames {
+            let is_lost = is_lost(settings, &mut self.chance);
+            if let Some(cable) = self.cables.get_mut(&index).filter(|_| !is_lost) {
+                cable.from_guest.push(now, settings.latency, frame);
+            }
+        }
     }
 
     /// Acts on the frames that have arrived at the switch.
@@ -324,8 +339,6 @@ impl Node {
 
     /// Tells the handle what it may ask for.
     fn report(&self) {
-        // The capture reports its own failure to whoever asks for its file.
-        let _ = self.capture.flush();
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         shared.edge_connections = self.flows.open_to(&self.sockets, EDGE);
     }

@@ -1,0 +1,285 @@
+//! Connectors: machines that enrol, hold control channels and carry sessions.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use connector_proto::control::{Channel, ConnectorEvent as ControlEvent, ConnectorSide};
+use connector_proto::data::Attaching;
+use connector_proto::derive::EnrolSecrets;
+use connector_proto::enrol::{Connector as Enrolling, ConnectorEvent, Enrolment};
+use connector_proto::grant;
+use connector_proto::key::ProvisioningKey;
+use connector_proto::message::{
+    ALPN_CONTROL, ALPN_DATA, ALPN_ENROL, CloseCode, EXPORTER_LABEL, EnrolRefusal, Fingerprint,
+    SessionRefusal,
+};
+use rcgen::{CertificateParams, KeyPair};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+
+use super::{EDGE_NAME, HOST, PORT, TestEdge, Tls, clock, dial, now, soon, until};
+
+/// A machine's key, made before it enrols.
+pub struct Machine {
+    pub key: KeyPair,
+    pub csr: Vec<u8>,
+}
+
+impl Machine {
+    pub fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        // Names that would be dangerous if the edge took them over.
+        let mut params = CertificateParams::new(vec![EDGE_NAME.to_owned()]).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+        let csr = params.serialize_request(&key).unwrap().der().to_vec();
+        Self { key, csr }
+    }
+}
+
+/// A machine with its certificate.
+pub struct Identity {
+    pub machine: Machine,
+    pub enrolment: Enrolment,
+}
+
+impl Identity {
+    pub fn name(&self) -> &str {
+        &self.enrolment.name
+    }
+
+    /// A mutually authenticated connection that trusts the pinned CA only.
+    pub async fn dial(&self, edge: SocketAddr, alpn: &[u8]) -> io::Result<Tls> {
+        let certificate = self.enrolment.certificate.clone();
+        let key = self.machine.key.serialized_der().to_vec();
+        dial(
+            edge,
+            alpn,
+            Some(&self.enrolment.ca),
+            Some((certificate, key)),
+        )
+        .await
+    }
+
+    /// A control channel up to the answer to the greeting.
+    pub async fn greet(&self, edge: SocketAddr) -> (Tls, Channel<ConnectorSide>, ControlEvent) {
+        let mut tls = self.dial(edge, ALPN_CONTROL).await.unwrap();
+        let mut channel = Channel::connector(clock(), 7, "test 1.0", FINGERPRINT).unwrap();
+        let event = soon("the welcome", next_event(&mut tls, &mut channel))
+            .await
+            .unwrap();
+        (tls, channel, event)
+    }
+}
+
+pub const FINGERPRINT: Fingerprint = Fingerprint {
+    mac: [2, 0, 0, 0, 0, 1],
+    smbios_uuid: [1; 16],
+};
+
+/// Sends what is to be sent and reads until something happens.
+pub async fn next_event(
+    tls: &mut Tls,
+    channel: &mut Channel<ConnectorSide>,
+) -> io::Result<ControlEvent> {
+    let mut buffer = [0; 4096];
+    loop {
+        while let Some(bytes) = channel.poll_transmit() {
+            tls.write_all(&bytes).await?;
+        }
+        tls.flush().await?;
+        if let Some(event) = channel.poll_event() {
+            return Ok(event);
+        }
+        let len = tls.read(&mut buffer).await?;
+        if len == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        channel
+            .handle_input(clock(), &buffer[..len])
+            .map_err(io::Error::other)?;
+    }
+}
+
+/// Enrols a machine; the edge's refusal otherwise.
+pub async fn enrol(
+    edge: SocketAddr,
+    key: &ProvisioningKey,
+    machine: &Machine,
+) -> Result<Enrolment, EnrolRefusal> {
+    match soon("the enrolment", try_enrol(edge, key, machine, false)).await {
+        Some(ConnectorEvent::Enrolled(enrolment)) => Ok(enrolment),
+        Some(ConnectorEvent::Refused { reason, proven }) => {
+            assert_eq!(proven, reason != EnrolRefusal::KeyUnknown, "{reason:?}");
+            Err(reason)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Asks for a certificate and goes away before the answer.
+pub async fn enrol_without_hearing(edge: SocketAddr, key: &ProvisioningKey, machine: &Machine) {
+    soon("the proof", try_enrol(edge, key, machine, true)).await;
+}
+
+async fn try_enrol(
+    edge: SocketAddr,
+    key: &ProvisioningKey,
+    machine: &Machine,
+    hang_up: bool,
+) -> Option<ConnectorEvent> {
+    let mut tls = dial(edge, ALPN_ENROL, None, None).await.unwrap();
+    let exporter = tls
+        .get_ref()
+        .1
+        .export_keying_material([0; 32], EXPORTER_LABEL, None)
+        .unwrap();
+    let secrets = EnrolSecrets::derive(key);
+    let mut enrolling =
+        Enrolling::new(clock(), secrets, exporter, machine.csr.clone(), FINGERPRINT).unwrap();
+    let mut buffer = [0; 4096];
+    let mut proven = false;
+    loop {
+        while let Some(bytes) = enrolling.poll_transmit() {
+            tls.write_all(&bytes).await.unwrap();
+        }
+        tls.flush().await.unwrap();
+        match enrolling.poll_event() {
+            Some(ConnectorEvent::EdgeProven) => {
+                proven = true;
+                continue;
+            }
+            Some(event) => return Some(event),
+            None if proven && hang_up => return None,
+            None => {}
+        }
+        let len = tls.read(&mut buffer).await.unwrap();
+        assert_ne!(len, 0, "the edge closed without an answer");
+        enrolling.handle_input(&buffer[..len]).unwrap();
+    }
+}
+
+/// A connector that carries sessions until it is stopped.
+pub struct TestConnector {
+    stop: watch::Sender<bool>,
+    pub events: mpsc::UnboundedReceiver<CloseCode>,
+}
+
+/// What a connector does with a session.
+#[derive(Clone, Copy, Debug)]
+pub enum Conduct {
+    /// Connects it to the application at this address.
+    Serve(SocketAddr),
+    /// Refuses it.
+    Refuse(SessionRefusal, &'static str),
+    /// Attaches, sends this, and drops the connection without close_notify.
+    Truncate(&'static [u8]),
+    /// Says nothing.
+    Ignore,
+}
+
+impl TestConnector {
+    /// Connects and returns once the edge has taken it in.
+    pub async fn start(edge: &TestEdge, identity: Arc<Identity>, conduct: Conduct) -> Self {
+        let address = edge.address();
+        let (mut tls, mut channel, event) = identity.greet(address).await;
+        assert!(matches!(event, ControlEvent::Welcomed { .. }), "{event:?}");
+        let (stop, mut stopped) = watch::channel(false);
+        let (sender, events) = mpsc::unbounded_channel();
+        let name = identity.name().to_owned();
+        tokio::spawn(async move {
+            loop {
+                let event = tokio::select! {
+                    event = next_event(&mut tls, &mut channel) => event,
+                    _ = stopped.changed() => return,
+                };
+                match event {
+                    Ok(ControlEvent::SessionOffered { grant }) => {
+                        let granted = check(&identity, &grant);
+                        if let Conduct::Refuse(reason, detail) = conduct {
+                            channel.refuse_session(granted, reason, detail).unwrap();
+                        } else {
+                            tokio::spawn(carry(Arc::clone(&identity), address, granted, conduct));
+                        }
+                    }
+                    Ok(ControlEvent::Closed { code }) => {
+                        let _ = sender.send(code);
+                        return;
+                    }
+                    Ok(event) => panic!("{event:?}"),
+                    Err(_) => return,
+                }
+            }
+        });
+        until("the connection in the list", || edge.is_connected(&name)).await;
+        Self { stop, events }
+    }
+
+    /// Vanishes.
+    pub fn stop(self) {
+        let _ = self.stop.send(true);
+    }
+}
+
+fn check(identity: &Identity, bytes: &[u8]) -> [u8; 16] {
+    let Enrolment {
+        grant_key,
+        connector_id,
+        ..
+    } = &identity.enrolment;
+    let grant = grant::verify(bytes, grant_key, connector_id, now()).unwrap();
+    assert_eq!((grant.host, grant.port), (HOST, PORT));
+    grant.session
+}
+
+async fn carry(identity: Arc<Identity>, edge: SocketAddr, session: [u8; 16], conduct: Conduct) {
+    let application = match conduct {
+        Conduct::Ignore | Conduct::Refuse(..) => return,
+        Conduct::Truncate(_) => None,
+        Conduct::Serve(address) => Some(TcpStream::connect(address).await.unwrap()),
+    };
+    let (mut tls, early) = attach(&identity, edge, session).await.unwrap();
+    if let Conduct::Truncate(bytes) = conduct {
+        tls.write_all(bytes).await.unwrap();
+        tls.flush().await.unwrap();
+        return;
+    }
+    let (mut from_edge, mut to_edge) = tokio::io::split(tls);
+    let (mut from_app, mut to_app) = application.unwrap().into_split();
+    let upward = async {
+        to_app.write_all(&early).await?;
+        tokio::io::copy(&mut from_edge, &mut to_app).await?;
+        to_app.shutdown().await
+    };
+    let downward = async {
+        tokio::io::copy(&mut from_app, &mut to_edge).await?;
+        to_edge.shutdown().await
+    };
+    let _ = tokio::join!(upward, downward);
+}
+
+/// A data channel for a session, and bytes that came with the consent.
+pub async fn attach(
+    identity: &Identity,
+    edge: SocketAddr,
+    session: [u8; 16],
+) -> Result<(Tls, Vec<u8>), connector_proto::error::Error> {
+    let mut tls = identity.dial(edge, ALPN_DATA).await.unwrap();
+    let mut attaching = Attaching::new(clock(), session).unwrap();
+    while let Some(bytes) = attaching.poll_transmit() {
+        tls.write_all(&bytes).await.unwrap();
+    }
+    tls.flush().await.unwrap();
+    let mut buffer = [0; 4096];
+    loop {
+        let len = soon("the consent", tls.read(&mut buffer)).await.unwrap();
+        assert_ne!(len, 0, "closed without a word");
+        let mut bytes = &buffer[..len];
+        if attaching.handle_input(&mut bytes)? {
+            let early = bytes.to_vec();
+            return Ok((tls, early));
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! A test VM's eyes and hands. The lab adds it to the initramfs as `/init`; no image contains it.
+//!
+//! As PID 1 it starts itself once more as root's ordinary process and becomes the real init, so that
+//! everything else is the product's. The process answers commands on the second serial port:
+//!
+//! - `ps`: pid, uid and name of each user process;
+//! - `cat PATH`: a file, `/proc/net/tcp` for one;
+//! - `kill NAME`: SIGKILL to each process of that name.
+//!
+//! Each answer ends with a line that is a single dot.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Write};
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The product's init, under the name the lab gave it.
+const REAL_INIT: &str = "/real/init";
+/// A device node for ttyS1 outside of `/dev`, which the real init mounts over.
+const PORT: &str = "/real/ttyS1";
+/// Tells the ordinary process from PID 1.
+const SERVE: &str = "serve";
+
+fn main() {
+    let name = std::env::args().next().unwrap_or_default();
+    if std::env::args().nth(1).as_deref() == Some(SERVE) {
+        if let Err(error) = serve() {
+            eprintln!("agent: {error}");
+        }
+        return;
+    }
+    if rustix::process::getpid().is_init()
+        && let Err(error) = Command::new("/init").arg(SERVE).spawn()
+    {
+        eprintln!("agent: {error}");
+    }
+    // netd and timed are the same binary under other names.
+    let error = Command::new(REAL_INIT).arg0(name).args(std::env::args().skip(1)).exec();
+    eprintln!("agent: {REAL_INIT}: {error}");
+}
+
+fn serve() -> std::io::Result<()> {
+    let port = File::options().read(true).write(true).open(PORT)?;
+    let mut answers = port.try_clone()?;
+    writeln!(answers, "agent ready\n.")?;
+    for line in BufReader::new(port).lines() {
+        let line = line?;
+        let (command, argument) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
+        match command {
+            "ps" => ps(&mut answers)?,
+            "cat" => cat(&mut answers, argument)?,
+            "kill" => kill(&mut answers, argument)?,
+            "" => continue,
+            _ => writeln!(answers, "unknown command")?,
+        }
+        writeln!(answers, ".")?;
+    }
+    Ok(())
+}
+
+/// User processes: those with a command line; this one is left out.
+fn processes() -> Vec<(Pid, u32, String)> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
+            let is_kernel_thread = fs::read(entry.path().join("cmdline")).ok()?.is_empty();
+            let uid = entry.metadata().ok()?.uid();
+            let name = fs::read_to_string(entry.path().join("comm")).ok()?.trim().to_owned();
+            (!is_kernel_thread && pid != rustix::process::getpid()).then_some((pid, uid, name))
+        })
+        .collect()
+}
+
+fn ps(answers: &mut impl Write) -> std::io::Result<()> {
+    for (pid, uid, name) in processes() {
+        writeln!(answers, "{} {uid} {name}", pid.as_raw_nonzero())?;
+    }
+    Ok(())
+}
+
+fn cat(answers: &mut impl Write, path: &str) -> std::io::Result<()> {
+    match fs::read(path) {
+        Ok(bytes) => answers.write_all(&bytes),
+        Err(error) => writeln!(answers, "{path}: {error}"),
+    }
+}
+
+fn kill(answers: &mut impl Write, name: &str) -> std::io::Result<()> {
+    for (pid, ..) in processes().into_iter().filter(|(.., comm)| comm == name) {
+        match kill_process(pid, Signal::KILL) {
+            Ok(()) => writeln!(answers, "killed {}", pid.as_raw_nonzero())?,
+            Err(error) => writeln!(answers, "{}: {error}", pid.as_raw_nonzero())?,
+        }
+    }
+    Ok(())
+}
