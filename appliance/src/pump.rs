@@ -65,6 +65,9 @@ pub trait Pump: fmt::Debug {
     /// Adds what it waits for.
     fn watch<'a>(&'a self, watch: &mut Watch<'a>, token: u64);
 
+    /// Whether a turn has something to do that no descriptor will tell of.
+    fn has_work(&self) -> bool;
+
     /// Moves what can be moved without blocking, up to a budget.
     fn turn(&mut self) -> Turn;
 
@@ -111,7 +114,7 @@ impl UserSpace {
         loop {
             self.channel.turn().map_err(Broken::Channel)?;
             let moved = self.move_up()? + self.move_down()?;
-            self.channel.turn().map_err(Broken::Channel)?;
+            self.channel.flush().map_err(Broken::Channel)?;
             budget = budget.saturating_sub(moved);
             if moved == 0 || budget == 0 {
                 break;
@@ -203,6 +206,10 @@ impl Pump for UserSpace {
         let read = !self.up_ended && self.up.is_empty() && self.channel.is_flushed();
         watch.add(token, &self.application, Interest::new(read, !self.down.is_empty()));
         watch.add(token, &self.channel, self.channel.interest(self.down.is_empty()));
+    }
+
+    fn has_work(&self) -> bool {
+        !self.down_ended && self.down.is_empty() && self.channel.has_input()
     }
 
     fn turn(&mut self) -> Turn {

@@ -166,14 +166,14 @@ impl Session {
 
     /// When [`Self::turn`] is due even if nothing happens.
     #[must_use]
-    pub const fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::LookingUp(lookup) => Some(lookup.deadline()),
             State::DiallingApplication(dial) | State::DiallingEdge { dial, .. } => {
                 Some(dial.deadline())
             }
             State::Attaching { attaching, .. } => Some(attaching.deadline()),
-            State::Pumping(_) => None,
+            State::Pumping(pump) => pump.has_work().then(Instant::default),
         }
     }
 

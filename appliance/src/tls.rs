@@ -129,6 +129,9 @@ pub struct TlsStream {
     socket: TcpStream,
     tls: ClientConnection,
     end: Option<End>,
+    /// Decrypted bytes wait in TLS. While they do it reads no more, so the socket's readiness says
+    /// nothing about them.
+    has_plaintext: bool,
 }
 
 /// How the peer's direction ended.
@@ -192,7 +195,7 @@ impl TlsStream {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::Name)?;
         let mut tls = ClientConnection::new(config, name).map_err(TlsError::Tls)?;
         tls.set_buffer_limit(Some(SEND_BUFFER_MAX));
-        Ok(Self { socket, tls, end: None })
+        Ok(Self { socket, tls, end: None, has_plaintext: false })
     }
 
     /// Moves bytes between socket and TLS until one of them has to wait.
@@ -210,8 +213,12 @@ impl TlsStream {
                 Err(error) => return Err(TlsError::Io(error)),
             }
             match self.tls.process_new_packets() {
-                Ok(state) if state.peer_has_closed() => self.end = Some(End::CloseNotify),
-                Ok(_) => {}
+                Ok(state) => {
+                    self.has_plaintext = state.plaintext_bytes_to_read() > 0;
+                    if state.peer_has_closed() {
+                        self.end = Some(End::CloseNotify);
+                    }
+                }
                 Err(error) => {
                     let _ = self.flush();
                     return Err(TlsError::Tls(error));
@@ -243,13 +250,22 @@ impl TlsStream {
     /// # Errors
     /// None in practice; those of the in-memory reader by type.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.tls.reader().read(buffer) {
-            Ok(len) => Ok(len),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        let len = match self.tls.reader().read(buffer) {
+            Ok(len) => len,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             // A truncation; `end` tells it apart.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
-            Err(error) => Err(error),
-        }
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+            Err(error) => return Err(error),
+        };
+        self.has_plaintext &= len > 0;
+        Ok(len)
+    }
+
+    /// Whether [`Self::read`] may have something, or the end is reached: no event of the socket
+    /// will tell.
+    #[must_use]
+    pub const fn has_input(&self) -> bool {
+        self.has_plaintext || self.end.is_some()
     }
 
     /// Takes bytes to encrypt and send, as many as fit.
@@ -290,7 +306,11 @@ impl TlsStream {
         Interest::new(read, self.tls.wants_write())
     }
 
-    fn flush(&mut self) -> Result<(), TlsError> {
+    /// Sends what waits, as far as the socket takes it. Reads nothing.
+    ///
+    /// # Errors
+    /// If the socket fails.
+    pub fn flush(&mut self) -> Result<(), TlsError> {
         while self.tls.wants_write() {
             match self.tls.write_tls(&mut self.socket) {
                 Ok(_) => {}

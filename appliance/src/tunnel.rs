@@ -189,7 +189,7 @@ impl Tunnel {
             channel.close(code);
             let sent = send(stream, || channel.poll_transmit());
             stream.send_close_notify();
-            if let Err(error) = sent.and_then(|()| stream.turn().map_err(TunnelError::Tls)) {
+            if let Err(error) = sent.and_then(|()| stream.flush().map_err(TunnelError::Tls)) {
                 log::debug!("farewell not sent: {error}");
             }
         }
@@ -317,22 +317,23 @@ fn send(
             return Err(TunnelError::Protocol(ProtocolError::OutboxFull { max }));
         }
     }
-    stream.turn().map_err(TunnelError::Tls)
+    stream.flush().map_err(TunnelError::Tls)
 }
 
+/// Hands over what the edge sent, until a look at the socket yields nothing more.
 fn receive(
     stream: &mut TlsStream,
     mut take: impl FnMut(&[u8]) -> Result<(), ProtocolError>,
 ) -> Result<(), TunnelError> {
     let mut buffer = [0; 4096];
     loop {
+        stream.turn().map_err(TunnelError::Tls)?;
         let len =
             stream.read(&mut buffer).map_err(|error| TunnelError::Tls(TlsError::Io(error)))?;
         if len == 0 {
             break;
         }
         take(&buffer[..len]).map_err(TunnelError::Protocol)?;
-        stream.turn().map_err(TunnelError::Tls)?;
     }
     if stream.end().is_some() { Err(TunnelError::Closed) } else { Ok(()) }
 }

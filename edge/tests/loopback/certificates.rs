@@ -3,12 +3,13 @@
 use std::io;
 
 use connector_proto::control::ConnectorEvent;
+use connector_proto::error::Error;
 use connector_proto::message::CloseCode;
 use connector_proto::message::{ALPN_CONTROL, ALPN_DATA, ALPN_ENROL};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use tokio::io::AsyncReadExt;
 
-use crate::harness::{Identity, TestEdge, dial, now, soon};
+use crate::harness::{Identity, TestEdge, attach, dial, now, soon};
 
 /// A TLS 1.3 client is told of its refused certificate by the first read after its own handshake.
 async fn is_let_in(connection: io::Result<crate::harness::Tls>) -> bool {
@@ -128,4 +129,7 @@ async fn a_revoked_connector_is_told_that_it_is_not_authorised() {
             code: CloseCode::NotAuthorised
         }
     );
+    let refused = attach(&identity, edge.address(), [1; 16]).await.err();
+    let code = CloseCode::NotAuthorised;
+    assert_eq!(refused, Some(Error::PeerClosed { code }));
 }
