@@ -11,9 +11,7 @@ use connector_proto::error::Error as ProtocolError;
 use connector_proto::grant;
 use connector_proto::key::ProvisioningKey;
 use connector_proto::limits::SESSIONS_MAX;
-use connector_proto::local::{
-    ConnectorStatus, FromConsole, KeyRefused, Lease, Phase, Text,
-};
+use connector_proto::local::{ConnectorStatus, FromConsole, KeyRefused, Lease, Phase, Text};
 use connector_proto::message::{CloseCode, EnrolRefusal, Fingerprint, SessionRefusal};
 use connector_proto::record::Identity;
 use connector_proto::time::Instant;
@@ -71,8 +69,11 @@ impl Connector {
         seed: u64,
     ) -> Result<Self, rustls::Error> {
         let state = store.state();
-        let pinned =
-            state.identity.as_ref().map(|identity| Pinned::new(state, identity)).transpose()?;
+        let pinned = state
+            .identity
+            .as_ref()
+            .map(|identity| Pinned::new(state, identity))
+            .transpose()?;
         let stored = (!state.edge.is_empty()).then(|| state.edge.clone());
         let mut connector = Self {
             edge: stored.or_else(|| edge.map(str::to_owned)),
@@ -211,7 +212,9 @@ impl Connector {
                 Err(error) => self.lose_tunnel(now, &error),
             }
         }
-        let Some(tunnel) = self.tunnel.take() else { return };
+        let Some(tunnel) = self.tunnel.take() else {
+            return;
+        };
         let mut events = Vec::new();
         let result = tunnel.turn(now, &mut events);
         let failed = match result {
@@ -248,15 +251,26 @@ impl Connector {
             (None, Some(key)) => {
                 let key = key.clone();
                 let csr = self.prepare_enrolment(&text)?;
-                let config = tls::enrolment().map_err(|e| TunnelError::Tls(tls::TlsError::Tls(e)))?;
+                let config =
+                    tls::enrolment().map_err(|e| TunnelError::Tls(tls::TlsError::Tls(e)))?;
                 (config, Purpose::Enrol { key, csr })
             }
             // `has_plan` was true.
             (None, None) => return Err(TunnelError::Closed),
         };
-        let resolvers =
-            self.lease.as_ref().map(|lease| lease.resolvers.to_vec()).unwrap_or_default();
-        Ok(Plan { host, port, resolvers, config, purpose, fingerprint: self.fingerprint })
+        let resolvers = self
+            .lease
+            .as_ref()
+            .map(|lease| lease.resolvers.to_vec())
+            .unwrap_or_default();
+        Ok(Plan {
+            host,
+            port,
+            resolvers,
+            config,
+            purpose,
+            fingerprint: self.fingerprint,
+        })
     }
 
     /// Stores the private key before anything is asked with it: a lost reply is then asked for
@@ -264,7 +278,9 @@ impl Connector {
     fn prepare_enrolment(&mut self, edge: &str) -> Result<Vec<u8>, TunnelError> {
         let failed = |what: &str, error: &dyn std::fmt::Display| {
             log::error!("{what}: {error}");
-            TunnelError::Tls(tls::TlsError::Io(std::io::Error::other(format!("{what}: {error}"))))
+            TunnelError::Tls(tls::TlsError::Io(std::io::Error::other(format!(
+                "{what}: {error}"
+            ))))
         };
         let mut state = self.store.state().clone();
         if state.private_key.is_empty() || state.edge != edge {
@@ -273,7 +289,9 @@ impl Connector {
                     .map_err(|error| failed("no private key can be made", &error))?;
             }
             edge.clone_into(&mut state.edge);
-            self.store.save(state).map_err(|error| failed("nothing can be remembered", &error))?;
+            self.store
+                .save(state)
+                .map_err(|error| failed("nothing can be remembered", &error))?;
         }
         identity::signing_request(&self.store.state().private_key)
             .map_err(|error| failed("the stored private key cannot be used", &error))
@@ -292,7 +310,12 @@ impl Connector {
                 self.handle_refused(now, reason);
                 true
             }
-            Event::Control(ControlEvent::Welcomed { name, group, reconnect_spread, reconnect_cap }) => {
+            Event::Control(ControlEvent::Welcomed {
+                name,
+                group,
+                reconnect_spread,
+                reconnect_cap,
+            }) => {
                 self.backoff.set_limits(reconnect_spread, reconnect_cap);
                 self.handle_welcomed(now, &name, &group);
                 false
@@ -302,7 +325,10 @@ impl Connector {
                 false
             }
             Event::Control(ControlEvent::Closed { code }) => {
-                self.lose_tunnel(now, &TunnelError::Protocol(ProtocolError::PeerClosed { code }));
+                self.lose_tunnel(
+                    now,
+                    &TunnelError::Protocol(ProtocolError::PeerClosed { code }),
+                );
                 true
             }
         }
@@ -323,14 +349,20 @@ impl Connector {
         state.identity = Some(identity);
         match (pinned, self.store.save(state)) {
             (Ok(pinned), Ok(())) => {
-                log::info!("enrolled as {} in group {}", enrolment.name, enrolment.group);
+                log::info!(
+                    "enrolled as {} in group {}",
+                    enrolment.name,
+                    enrolment.group
+                );
                 self.pinned = Some(pinned);
                 self.key = None;
                 self.backoff.reset();
                 self.next_attempt = now;
                 self.last_error.clear();
             }
-            (Err(error), _) => self.retry_later(now, &format!("the certificate is not usable: {error}")),
+            (Err(error), _) => {
+                self.retry_later(now, &format!("the certificate is not usable: {error}"))
+            }
             (Ok(_), Err(error)) => self.retry_later(now, &error.to_string()),
         }
     }
@@ -348,13 +380,25 @@ impl Connector {
         log::info!("control channel up as {name} in group {group}");
         self.backoff.reset();
         self.last_error.clear();
-        self.set_phase(now, Phase::Connected { name: cut(name), group: cut(group) });
+        self.set_phase(
+            now,
+            Phase::Connected {
+                name: cut(name),
+                group: cut(group),
+            },
+        );
     }
 
     fn handle_offer(&mut self, now: Instant, bytes: &[u8]) {
-        let Some(identity) = self.store.state().identity.clone() else { return };
-        let verified =
-            grant::verify(bytes, &identity.grant_key, &identity.connector_id, clock::unix());
+        let Some(identity) = self.store.state().identity.clone() else {
+            return;
+        };
+        let verified = grant::verify(
+            bytes,
+            &identity.grant_key,
+            &identity.connector_id,
+            clock::unix(),
+        );
         let grant = match verified {
             Ok(grant) => grant,
             Err((session, error)) => {
@@ -371,9 +415,14 @@ impl Connector {
             self.refuse(grant.session, SessionRefusal::TooManySessions, &detail);
             return;
         }
-        let target =
-            Target { session: grant.session, host: grant.host.to_owned(), port: grant.port };
-        let Some(context) = self.context() else { return };
+        let target = Target {
+            session: grant.session,
+            host: grant.host.to_owned(),
+            port: grant.port,
+        };
+        let Some(context) = self.context() else {
+            return;
+        };
         let token = self.next_token;
         self.next_token += 1;
         let step = Session::start(now, target, context);
@@ -385,9 +434,17 @@ impl Connector {
         let tunnel = self.tunnel.as_ref()?;
         let lease = self.lease.as_ref();
         Some(Context {
-            resolvers: lease.map(|lease| lease.resolvers.to_vec()).unwrap_or_default(),
-            own: lease.map(|lease| vec![IpAddr::V4(lease.address)]).unwrap_or_default(),
-            gateways: lease.and_then(|lease| lease.router).map(IpAddr::V4).into_iter().collect(),
+            resolvers: lease
+                .map(|lease| lease.resolvers.to_vec())
+                .unwrap_or_default(),
+            own: lease
+                .map(|lease| vec![IpAddr::V4(lease.address)])
+                .unwrap_or_default(),
+            gateways: lease
+                .and_then(|lease| lease.router)
+                .map(IpAddr::V4)
+                .into_iter()
+                .collect(),
             edge: tunnel.address()?,
             edge_host: tunnel.plan().host.clone(),
             config: self.pinned.as_ref()?.data.clone(),
@@ -399,7 +456,11 @@ impl Connector {
             session::Step::Open(session) => {
                 self.sessions.insert(token, session);
             }
-            session::Step::Refused { session, reason, detail } => {
+            session::Step::Refused {
+                session,
+                reason,
+                detail,
+            } => {
                 log::warn!("a session does not come about: {detail}");
                 self.refuse(session, reason, &detail);
             }
@@ -414,7 +475,9 @@ impl Connector {
     }
 
     fn refuse(&mut self, session: [u8; 16], reason: SessionRefusal, detail: &str) {
-        let Some(channel) = self.tunnel.as_mut().and_then(Tunnel::control) else { return };
+        let Some(channel) = self.tunnel.as_mut().and_then(Tunnel::control) else {
+            return;
+        };
         if let Err(error) = channel.refuse_session(session, reason, detail) {
             log::warn!("the edge is not told of a refusal: {error}");
         }
@@ -457,22 +520,30 @@ impl Connector {
         why.clone_into(&mut self.last_error);
         let delay = self.backoff.next_delay();
         self.next_attempt = now + delay;
-        log::warn!("no tunnel: {why}; next attempt in {:.1} s", delay.as_secs_f32());
+        log::warn!(
+            "no tunnel: {why}; next attempt in {:.1} s",
+            delay.as_secs_f32()
+        );
     }
 
     fn update_phase(&mut self, now: Instant) {
-        let established =
-            self.tunnel.as_mut().and_then(Tunnel::control).is_some_and(|c| c.is_established());
+        let established = self
+            .tunnel
+            .as_mut()
+            .and_then(Tunnel::control)
+            .is_some_and(|c| c.is_established());
         if established {
             return;
         }
         let enrolling = self.pinned.is_none();
         let phase = match (&self.edge, enrolling && self.key.is_none()) {
             (None, _) => Phase::NeedEdge,
-            (Some(_), true) => Phase::NeedKey { refused: self.refused },
+            (Some(_), true) => Phase::NeedKey {
+                refused: self.refused,
+            },
             (Some(_), false) if enrolling && self.backoff.attempts() == 0 => Phase::Enrolling,
             (Some(_), false) => Phase::Connecting {
-                attempt: self.backoff.attempts(),
+                attempt: self.backoff.attempts().saturating_add(1),
                 last_error: cut(&self.last_error),
                 next_boot_us: self.next_attempt.as_micros(),
                 enrolling,

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use connector_proto::time::Instant;
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SocketFlags, SocketType, connect, ipproto, socket_with, sockopt,
-};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, socket_with, sockopt};
 
 use crate::interest::{Interest, Watch};
 
@@ -70,16 +68,22 @@ pub fn start(now: Instant, addresses: &[IpAddr], port: u16) -> Step {
     let mut others: Vec<IpAddr> = addresses.iter().rev().copied().collect();
     let Some(first) = others.pop() else {
         let address = SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), port);
-        return Step::Failed(DialError { address, errno: Errno::HOSTUNREACH });
+        return Step::Failed(DialError {
+            address,
+            errno: Errno::HOSTUNREACH,
+        });
     };
     dial(now, SocketAddr::new(first, port), others)
 }
 
 fn dial(now: Instant, address: SocketAddr, others: Vec<IpAddr>) -> Step {
     match open(address) {
-        Ok(socket) => {
-            Step::Pending(Dial { socket, address, others, deadline: now + ANSWER_MAX })
-        }
+        Ok(socket) => Step::Pending(Dial {
+            socket,
+            address,
+            others,
+            deadline: now + ANSWER_MAX,
+        }),
         Err(errno) => next(now, DialError { address, errno }, others),
     }
 }
@@ -92,7 +96,11 @@ fn next(now: Instant, error: DialError, mut others: Vec<IpAddr>) -> Step {
 }
 
 fn open(address: SocketAddr) -> Result<OwnedFd, Errno> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
     sockopt::set_tcp_nodelay(&socket, true)?;
@@ -116,7 +124,14 @@ impl Dial {
             },
             Ok(Err(errno)) | Err(errno) => errno,
         };
-        next(now, DialError { address: self.address, errno: failed }, self.others)
+        next(
+            now,
+            DialError {
+                address: self.address,
+                errno: failed,
+            },
+            self.others,
+        )
     }
 
     /// When [`Self::turn`] is due even if nothing happens.

@@ -46,7 +46,9 @@ impl fmt::Display for DnsError {
         f.write_str(match self {
             Self::NotOurs => "not an answer to the question",
             Self::Malformed => "does not decode",
-            Self::Name => "not a host name: 1 to 253 bytes, labels of 1 to 63 letters, digits, '-' or '_'",
+            Self::Name => {
+                "not a host name: 1 to 253 bytes, labels of 1 to 63 letters, digits, '-' or '_'"
+            }
         })
     }
 }
@@ -133,13 +135,21 @@ fn addresses(
             (TYPE_A, _) => return Err(DnsError::Malformed),
             (TYPE_CNAME, _) if aliases < ALIASES_MAX => {
                 aliases += 1;
-                wanted = Reader { bytes: reader.bytes, at: data_at }.name()?;
+                wanted = Reader {
+                    bytes: reader.bytes,
+                    at: data_at,
+                }
+                .name()?;
             }
             _ => {}
         }
     }
     found.truncate(ADDRESSES_MAX);
-    if found.is_empty() { Ok(Answer::NotFound) } else { Ok(Answer::Addresses(found)) }
+    if found.is_empty() {
+        Ok(Answer::NotFound)
+    } else {
+        Ok(Answer::Addresses(found))
+    }
 }
 
 struct Reader<'a> {
@@ -149,7 +159,10 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8], DnsError> {
-        let taken = self.bytes.get(self.at..self.at + len).ok_or(DnsError::Malformed)?;
+        let taken = self
+            .bytes
+            .get(self.at..self.at + len)
+            .ok_or(DnsError::Malformed)?;
         self.at += len;
         Ok(taken)
     }
@@ -188,14 +201,21 @@ impl<'a> Reader<'a> {
                 }
                 return Ok(name);
             }
-            let label = self.bytes.get(at + 1..at + 1 + len).ok_or(DnsError::Malformed)?;
+            let label = self
+                .bytes
+                .get(at + 1..at + 1 + len)
+                .ok_or(DnsError::Malformed)?;
             if len > LABEL_MAX || name.len() + len + 1 > NAME_MAX + 1 || !label.is_ascii() {
                 return Err(DnsError::Malformed);
             }
             if !name.is_empty() {
                 name.push('.');
             }
-            name.extend(label.iter().map(|byte| char::from(byte.to_ascii_lowercase())));
+            name.extend(
+                label
+                    .iter()
+                    .map(|byte| char::from(byte.to_ascii_lowercase())),
+            );
             at += 1 + len;
         }
     }
@@ -221,7 +241,10 @@ mod tests {
     fn an_answer_through_an_alias_is_followed() {
         let bytes = response(
             "www.example",
-            &[("www.example", TYPE_CNAME, b"\x04host\x07example\x00"), ("host.example", TYPE_A, &[10, 0, 0, 7])],
+            &[
+                ("www.example", TYPE_CNAME, b"\x04host\x07example\x00"),
+                ("host.example", TYPE_A, &[10, 0, 0, 7]),
+            ],
         );
         assert_eq!(
             answer(7, "WWW.example.", &bytes),
@@ -261,7 +284,15 @@ mod tests {
 
     #[test]
     fn names_that_no_host_has_are_not_asked_for() {
-        for name in ["", ".", "a..b", "-".repeat(64).as_str(), "a b", "\u{e9}.example", &"a.".repeat(128)] {
+        for name in [
+            "",
+            ".",
+            "a..b",
+            "-".repeat(64).as_str(),
+            "a b",
+            "\u{e9}.example",
+            &"a.".repeat(128),
+        ] {
             assert_eq!(question(1, name), Err(DnsError::Name), "{name:?}");
         }
         assert!(question(1, "a-1_b.example.").is_ok());

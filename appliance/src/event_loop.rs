@@ -75,7 +75,14 @@ fn handle(
     descriptors: Vec<std::os::fd::OwnedFd>,
 ) -> Result<Option<ConnectorStatus>, Exit> {
     match (message, connector.as_mut()) {
-        (ToConnector::Start { edge, fingerprint, version }, None) => {
+        (
+            ToConnector::Start {
+                edge,
+                fingerprint,
+                version,
+            },
+            None,
+        ) => {
             let store = match Store::open(descriptors.into_iter().next()) {
                 Ok(store) => store,
                 Err(error) => {
@@ -120,7 +127,10 @@ impl Reporter {
         connector: Option<&Connector>,
         channel: &LocalChannel,
     ) -> Result<Option<Instant>, Exit> {
-        let Some(status) = connector.map(Connector::status).or_else(|| self.stuck.clone()) else {
+        let Some(status) = connector
+            .map(Connector::status)
+            .or_else(|| self.stuck.clone())
+        else {
             return Ok(None);
         };
         let due = match &self.sent {

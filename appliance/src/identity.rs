@@ -23,7 +23,9 @@ pub fn signing_request(private_key: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
     )?;
     let mut params = CertificateParams::new(Vec::new())?;
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, "outgate connector");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "outgate connector");
     Ok(params.serialize_request(&key)?.der().to_vec())
 }
 
@@ -36,7 +38,11 @@ mod tests {
         let (one, two) = (new_private_key().unwrap(), new_private_key().unwrap());
         assert_ne!(one, two);
         let request = signing_request(&one).unwrap();
-        assert!(request.len() < connector_proto::limits::DER_MAX, "{}", request.len());
+        assert!(
+            request.len() < connector_proto::limits::DER_MAX,
+            "{}",
+            request.len()
+        );
         assert!(signing_request(b"not a key").is_err());
     }
 }

@@ -74,8 +74,12 @@ impl<'a> Watch<'a> {
         let ready = |(descriptor, token): (&PollFd<'_>, &u64)| {
             (!descriptor.revents().is_empty()).then_some(*token)
         };
-        let mut tokens: Vec<u64> =
-            self.descriptors.iter().zip(&self.tokens).filter_map(ready).collect();
+        let mut tokens: Vec<u64> = self
+            .descriptors
+            .iter()
+            .zip(&self.tokens)
+            .filter_map(ready)
+            .collect();
         tokens.sort_unstable();
         tokens.dedup();
         Ok(tokens)

@@ -102,8 +102,13 @@ impl Lookup {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| LookupError::Io(error.to_string()))?;
         let failure = LookupError::NoAnswer;
-        let mut lookup =
-            Self { name: name.into(), questions, tries: 0, next_try: now, failure };
+        let mut lookup = Self {
+            name: name.into(),
+            questions,
+            tries: 0,
+            next_try: now,
+            failure,
+        };
         lookup.ask(now)?;
         Ok(lookup)
     }
@@ -190,6 +195,10 @@ impl Question {
         socket.connect(resolver)?;
         let mut id = [0; 2];
         getrandom::fill(&mut id).map_err(std::io::Error::other)?;
-        Ok(Self { socket, id: u16::from_ne_bytes(id), open: true })
+        Ok(Self {
+            socket,
+            id: u16::from_ne_bytes(id),
+            open: true,
+        })
     }
 }

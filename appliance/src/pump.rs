@@ -144,7 +144,10 @@ impl UserSpace {
                 Err(error) => return Err(Broken::Application(error)),
             }
         }
-        let len = self.channel.write(self.up.rest()).map_err(Broken::Application)?;
+        let len = self
+            .channel
+            .write(self.up.rest())
+            .map_err(Broken::Application)?;
         self.up.taken(len);
         self.carried.up += len as u64;
         Ok(len)
@@ -156,7 +159,10 @@ impl UserSpace {
             return Ok(0);
         }
         if self.down.is_empty() {
-            let len = self.channel.read(self.down.room()).map_err(Broken::Application)?;
+            let len = self
+                .channel
+                .read(self.down.room())
+                .map_err(Broken::Application)?;
             if len == 0 {
                 self.down.release();
                 return self.end_down();
@@ -204,8 +210,16 @@ impl UserSpace {
 impl Pump for UserSpace {
     fn watch<'a>(&'a self, watch: &mut Watch<'a>, token: u64) {
         let read = !self.up_ended && self.up.is_empty() && self.channel.is_flushed();
-        watch.add(token, &self.application, Interest::new(read, !self.down.is_empty()));
-        watch.add(token, &self.channel, self.channel.interest(self.down.is_empty()));
+        watch.add(
+            token,
+            &self.application,
+            Interest::new(read, !self.down.is_empty()),
+        );
+        watch.add(
+            token,
+            &self.channel,
+            self.channel.interest(self.down.is_empty()),
+        );
     }
 
     fn has_work(&self) -> bool {
@@ -269,5 +283,8 @@ impl Pending {
 }
 
 fn would_wait(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
 }

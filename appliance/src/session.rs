@@ -15,10 +15,10 @@ use connector_proto::time::Instant;
 use rustls::ClientConfig;
 
 use crate::dial::{self, Dial};
+use crate::interest::Watch;
 use crate::lookup::{self, Lookup, LookupError};
 use crate::pump::{Broken, Carried, Pump, Turn, UserSpace};
 use crate::tls::{TlsError, TlsStream};
-use crate::interest::Watch;
 
 /// What a session needs to know of the machine and the edge when it starts.
 #[derive(Clone, Debug)]
@@ -60,8 +60,15 @@ pub struct Session {
 enum State {
     LookingUp(Lookup),
     DiallingApplication(Dial),
-    DiallingEdge { application: TcpStream, dial: Dial },
-    Attaching { application: TcpStream, channel: TlsStream, attaching: Box<Attaching> },
+    DiallingEdge {
+        application: TcpStream,
+        dial: Dial,
+    },
+    Attaching {
+        application: TcpStream,
+        channel: TlsStream,
+        attaching: Box<Attaching>,
+    },
     Pumping(Box<dyn Pump>),
 }
 
@@ -98,28 +105,46 @@ impl Session {
         let session = target.session;
         let step = match lookup::start(now, &target.host, &context.resolvers) {
             lookup::Step::Pending(lookup) => Ok(State::LookingUp(lookup)),
-            lookup::Step::Found(addresses) => {
-                dial_application(now, &target, &context, &addresses)
-            }
+            lookup::Step::Found(addresses) => dial_application(now, &target, &context, &addresses),
             lookup::Step::Failed(error) => Err(lookup_refusal(&target, &error)),
         };
         match step {
-            Ok(state) => Step::Open(Self { target, context, state }),
-            Err((reason, detail)) => Step::Refused { session, reason, detail },
+            Ok(state) => Step::Open(Self {
+                target,
+                context,
+                state,
+            }),
+            Err((reason, detail)) => Step::Refused {
+                session,
+                reason,
+                detail,
+            },
         }
     }
 
     /// Goes on as far as it can without waiting.
     #[must_use]
     pub fn turn(self, now: Instant) -> Step {
-        let Self { target, context, state } = self;
+        let Self {
+            target,
+            context,
+            state,
+        } = self;
         let session = target.session;
         let next = match state {
             State::Pumping(mut pump) => match pump.turn() {
                 Turn::Open => Ok(State::Pumping(pump)),
-                Turn::Finished => return Step::Ended { carried: pump.carried(), broken: None },
+                Turn::Finished => {
+                    return Step::Ended {
+                        carried: pump.carried(),
+                        broken: None,
+                    };
+                }
                 Turn::Broken(broken) => {
-                    return Step::Ended { carried: pump.carried(), broken: Some(broken) };
+                    return Step::Ended {
+                        carried: pump.carried(),
+                        broken: Some(broken),
+                    };
                 }
             },
             State::LookingUp(lookup) => match lookup.turn(now) {
@@ -141,13 +166,23 @@ impl Session {
                 }
                 dial::Step::Failed(error) => Err(edge_refusal(&error)),
             },
-            State::Attaching { application, channel, attaching } => {
-                go_on_attaching(now, application, channel, attaching)
-            }
+            State::Attaching {
+                application,
+                channel,
+                attaching,
+            } => go_on_attaching(now, application, channel, attaching),
         };
         match next {
-            Ok(state) => Step::Open(Self { target, context, state }),
-            Err((reason, detail)) => Step::Refused { session, reason, detail },
+            Ok(state) => Step::Open(Self {
+                target,
+                context,
+                state,
+            }),
+            Err((reason, detail)) => Step::Refused {
+                session,
+                reason,
+                detail,
+            },
         }
     }
 
@@ -198,8 +233,11 @@ fn dial_application(
     addresses: &[IpAddr],
 ) -> Result<State, Refusal> {
     let edges = [context.edge.ip()];
-    let surroundings =
-        Surroundings { own: &context.own, gateways: &context.gateways, edges: &edges };
+    let surroundings = Surroundings {
+        own: &context.own,
+        gateways: &context.gateways,
+        edges: &edges,
+    };
     let mut allowed = Vec::new();
     let mut denied = None;
     for address in addresses {
@@ -209,7 +247,10 @@ fn dial_application(
         }
     }
     if let (true, Some((address, why))) = (allowed.is_empty(), denied) {
-        let detail = format!("{} is {address}, which is never dialled: {why}", target.host);
+        let detail = format!(
+            "{} is {address}, which is never dialled: {why}",
+            target.host
+        );
         return Err((SessionRefusal::AddressDenied, detail));
     }
     match dial::start(now, &allowed, target.port) {
@@ -223,9 +264,10 @@ fn dial_edge(now: Instant, application: TcpStream, context: &Context) -> Result<
     match dial::start(now, &[context.edge.ip()], context.edge.port()) {
         dial::Step::Pending(dial) => Ok(State::DiallingEdge { application, dial }),
         // A non-blocking connect never completes at once; taken as pending's turn otherwise.
-        dial::Step::Connected(..) => {
-            Err((SessionRefusal::Unreachable, "data channel: connected too early".into()))
-        }
+        dial::Step::Connected(..) => Err((
+            SessionRefusal::Unreachable,
+            "data channel: connected too early".into(),
+        )),
         dial::Step::Failed(error) => Err(edge_refusal(&error)),
     }
 }
@@ -250,29 +292,48 @@ fn go_on_attaching(
     mut attaching: Box<Attaching>,
 ) -> Result<State, Refusal> {
     if now >= attaching.deadline() {
-        return Err(protocol_refusal(&ProtocolError::TimedOut { awaited: "Attached" }));
+        return Err(protocol_refusal(&ProtocolError::TimedOut {
+            awaited: "Attached",
+        }));
     }
     while let Some(bytes) = attaching.poll_transmit() {
         // A few bytes into an empty buffer of 64 KiB.
-        channel.write(&bytes).map_err(|error| channel_refusal(&TlsError::Io(error)))?;
+        channel
+            .write(&bytes)
+            .map_err(|error| channel_refusal(&TlsError::Io(error)))?;
     }
     channel.turn().map_err(|error| channel_refusal(&error))?;
     let mut buffer = [0; 4096];
-    let len = channel.read(&mut buffer).map_err(|error| channel_refusal(&TlsError::Io(error)))?;
+    let len = channel
+        .read(&mut buffer)
+        .map_err(|error| channel_refusal(&TlsError::Io(error)))?;
     let mut bytes = &buffer[..len];
-    if attaching.handle_input(&mut bytes).map_err(|error| protocol_refusal(&error))? {
+    if attaching
+        .handle_input(&mut bytes)
+        .map_err(|error| protocol_refusal(&error))?
+    {
         let mut pump = UserSpace::new(application, channel);
         pump.preload(bytes);
         return Ok(State::Pumping(Box::new(pump)));
     }
     if len == 0 && channel.end().is_some() {
-        return Err((SessionRefusal::Unreachable, "data channel: the edge closed it".into()));
+        return Err((
+            SessionRefusal::Unreachable,
+            "data channel: the edge closed it".into(),
+        ));
     }
-    Ok(State::Attaching { application, channel, attaching })
+    Ok(State::Attaching {
+        application,
+        channel,
+        attaching,
+    })
 }
 
 fn lookup_refusal(target: &Target, error: &LookupError) -> Refusal {
-    (SessionRefusal::NameNotFound, format!("{}: {error}", target.host))
+    (
+        SessionRefusal::NameNotFound,
+        format!("{}: {error}", target.host),
+    )
 }
 
 fn application_refusal(error: &dial::DialError) -> Refusal {
@@ -285,13 +346,22 @@ fn application_refusal(error: &dial::DialError) -> Refusal {
 }
 
 fn edge_refusal(error: &dial::DialError) -> Refusal {
-    (SessionRefusal::Unreachable, format!("data channel: {error}"))
+    (
+        SessionRefusal::Unreachable,
+        format!("data channel: {error}"),
+    )
 }
 
 fn channel_refusal(error: &TlsError) -> Refusal {
-    (SessionRefusal::Unreachable, format!("data channel: {error}"))
+    (
+        SessionRefusal::Unreachable,
+        format!("data channel: {error}"),
+    )
 }
 
 fn protocol_refusal(error: &ProtocolError) -> Refusal {
-    (SessionRefusal::Unreachable, format!("data channel: {error}"))
+    (
+        SessionRefusal::Unreachable,
+        format!("data channel: {error}"),
+    )
 }

@@ -39,7 +39,9 @@ impl fmt::Display for StoreError {
         match self {
             Self::NoPartition => f.write_str("there is no state partition on any disk"),
             Self::Io(error) => write!(f, "the state partition fails: {error}"),
-            Self::ReadBack => f.write_str("the state partition does not keep what is written to it"),
+            Self::ReadBack => {
+                f.write_str("the state partition does not keep what is written to it")
+            }
             Self::Record(error) => write!(f, "the state record does not fit: {error}"),
         }
     }
@@ -75,7 +77,12 @@ impl Store {
             Some(record) => (record.generation, record.state),
             None => (0, State::default()),
         };
-        Ok(Self { partition, generation, write_to, state })
+        Ok(Self {
+            partition,
+            generation,
+            write_to,
+            state,
+        })
     }
 
     /// What is remembered.
@@ -90,7 +97,10 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub fn save(&mut self, state: State) -> Result<(), StoreError> {
-        let record = Record { generation: self.generation + 1, state };
+        let record = Record {
+            generation: self.generation + 1,
+            state,
+        };
         let mut bytes = record::emit(&record).map_err(StoreError::Record)?;
         bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
         let offset = (self.write_to * SLOT_LEN) as u64;
@@ -143,8 +153,15 @@ mod tests {
     fn a_partition_that_is_too_small_is_an_error_and_none_is_named() {
         let path = std::env::temp_dir().join(format!("outgate-store-small-{}", std::process::id()));
         std::fs::write(&path, [0; 512]).unwrap();
-        let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
-        assert!(matches!(Store::open(Some(file.into())), Err(StoreError::Io(_))));
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .unwrap();
+        assert!(matches!(
+            Store::open(Some(file.into())),
+            Err(StoreError::Io(_))
+        ));
         assert!(matches!(Store::open(None), Err(StoreError::NoPartition)));
         std::fs::remove_file(path).unwrap();
     }
@@ -156,13 +173,18 @@ mod tests {
     }
 
     fn partition(name: &str) -> std::path::PathBuf {
-        let path = std::env::temp_dir().join(format!("outgate-store-{name}-{}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("outgate-store-{name}-{}", std::process::id()));
         std::fs::write(&path, vec![0; 1024 * 1024]).unwrap();
         path
     }
 
     fn open(path: &std::path::Path) -> Store {
-        let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path)
+            .unwrap();
         Store::open(Some(file.into())).unwrap()
     }
 }

@@ -49,7 +49,10 @@ impl Pinned {
             config.alpn_protocols = vec![alpn.to_vec()];
             Ok(Arc::new(config))
         };
-        Ok(Self { control: config(ALPN_CONTROL)?, data: config(ALPN_DATA)? })
+        Ok(Self {
+            control: config(ALPN_CONTROL)?,
+            data: config(ALPN_DATA)?,
+        })
     }
 }
 
@@ -63,7 +66,9 @@ impl Pinned {
 /// If the cryptographic provider lacks TLS 1.3, which it does not.
 pub fn enrolment() -> Result<Arc<ClientConfig>, rustls::Error> {
     let provider = provider();
-    let verifier = Arc::new(ProvenByKey { provider: provider.clone() });
+    let verifier = Arc::new(ProvenByKey {
+        provider: provider.clone(),
+    });
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
@@ -120,7 +125,9 @@ impl ServerCertVerifier for ProvenByKey {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
@@ -172,7 +179,9 @@ impl std::error::Error for TlsError {}
 
 impl fmt::Debug for TlsStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsStream").field("socket", &self.socket).finish_non_exhaustive()
+        f.debug_struct("TlsStream")
+            .field("socket", &self.socket)
+            .finish_non_exhaustive()
     }
 }
 
@@ -187,15 +196,16 @@ impl TlsStream {
     ///
     /// # Errors
     /// [`TlsError::Name`], or what rustls finds wrong with the configuration.
-    pub fn new(
-        socket: TcpStream,
-        config: Arc<ClientConfig>,
-        host: &str,
-    ) -> Result<Self, TlsError> {
+    pub fn new(socket: TcpStream, config: Arc<ClientConfig>, host: &str) -> Result<Self, TlsError> {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::Name)?;
         let mut tls = ClientConnection::new(config, name).map_err(TlsError::Tls)?;
         tls.set_buffer_limit(Some(SEND_BUFFER_MAX));
-        Ok(Self { socket, tls, end: None, has_plaintext: false })
+        Ok(Self {
+            socket,
+            tls,
+            end: None,
+            has_plaintext: false,
+        })
     }
 
     /// Moves bytes between socket and TLS until one of them has to wait.
@@ -242,7 +252,9 @@ impl TlsStream {
     /// # Errors
     /// Before the handshake is done.
     pub fn exporter(&self) -> Result<[u8; 32], TlsError> {
-        self.tls.export_keying_material([0; 32], EXPORTER_LABEL, None).map_err(TlsError::Tls)
+        self.tls
+            .export_keying_material([0; 32], EXPORTER_LABEL, None)
+            .map_err(TlsError::Tls)
     }
 
     /// Reads decrypted bytes; zero if there are none now. See [`Self::end`] for the end.
@@ -302,7 +314,8 @@ impl TlsStream {
     /// What this connection waits for; `read` is false while its user has no room for more.
     #[must_use]
     pub fn interest(&self, read: bool) -> Interest {
-        let read = self.end.is_none() && self.tls.wants_read() && (read || self.tls.is_handshaking());
+        let read =
+            self.end.is_none() && self.tls.wants_read() && (read || self.tls.is_handshaking());
         Interest::new(read, self.tls.wants_write())
     }
 

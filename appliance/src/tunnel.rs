@@ -66,9 +66,18 @@ pub struct Tunnel {
 enum State {
     LookingUp(Lookup),
     Dialling(Dial),
-    Handshaking { stream: TlsStream, deadline: Instant },
-    Enrolling { stream: TlsStream, machine: Box<enrol::Connector> },
-    Control { stream: TlsStream, channel: Box<Channel<ConnectorSide>> },
+    Handshaking {
+        stream: TlsStream,
+        deadline: Instant,
+    },
+    Enrolling {
+        stream: TlsStream,
+        machine: Box<enrol::Connector>,
+    },
+    Control {
+        stream: TlsStream,
+        channel: Box<Channel<ConnectorSide>>,
+    },
 }
 
 /// What a turn yields.
@@ -120,7 +129,11 @@ impl Tunnel {
             lookup::Step::Found(addresses) => dial(now, &plan, &addresses)?,
             lookup::Step::Failed(error) => return Err(TunnelError::Lookup(error)),
         };
-        Ok(Self { plan, address: None, state })
+        Ok(Self {
+            plan,
+            address: None,
+            state,
+        })
     }
 
     /// Goes on as far as it can without waiting, and hands over what happened.
@@ -128,7 +141,11 @@ impl Tunnel {
     /// # Errors
     /// Why the connection is over. What happened before that is in `events`.
     pub fn turn(self, now: Instant, events: &mut Vec<Event>) -> Result<Self, TunnelError> {
-        let Self { plan, mut address, state } = self;
+        let Self {
+            plan,
+            mut address,
+            state,
+        } = self;
         let state = match state {
             State::LookingUp(lookup) => match lookup.turn(now) {
                 lookup::Step::Pending(lookup) => State::LookingUp(lookup),
@@ -148,16 +165,26 @@ impl Tunnel {
             State::Handshaking { stream, deadline } => {
                 handshake(now, &plan, stream, deadline, events)?
             }
-            State::Enrolling { mut stream, mut machine } => {
+            State::Enrolling {
+                mut stream,
+                mut machine,
+            } => {
                 drive_enrolment(now, &mut stream, &mut machine, events)?;
                 State::Enrolling { stream, machine }
             }
-            State::Control { mut stream, mut channel } => {
+            State::Control {
+                mut stream,
+                mut channel,
+            } => {
                 drive_control(now, &mut stream, &mut channel, events)?;
                 State::Control { stream, channel }
             }
         };
-        Ok(Self { plan, address, state })
+        Ok(Self {
+            plan,
+            address,
+            state,
+        })
     }
 
     /// The control channel, once the handshake is done.
@@ -238,7 +265,9 @@ fn handshake(
     stream.turn().map_err(TunnelError::Tls)?;
     if stream.is_handshaking() {
         if now >= deadline {
-            let error = ProtocolError::TimedOut { awaited: "the TLS handshake" };
+            let error = ProtocolError::TimedOut {
+                awaited: "the TLS handshake",
+            };
             return Err(TunnelError::Protocol(error));
         }
         return Ok(State::Handshaking { stream, deadline });
@@ -298,8 +327,7 @@ fn drive_control(
         }
         result
     });
-    let result = received
-        .and_then(|()| channel.handle_timeout(now).map_err(TunnelError::Protocol));
+    let result = received.and_then(|()| channel.handle_timeout(now).map_err(TunnelError::Protocol));
     send(stream, || channel.poll_transmit())?;
     result
 }
@@ -311,7 +339,9 @@ fn send(
     mut next: impl FnMut() -> Option<Vec<u8>>,
 ) -> Result<(), TunnelError> {
     while let Some(bytes) = next() {
-        let taken = stream.write(&bytes).map_err(|error| TunnelError::Tls(TlsError::Io(error)))?;
+        let taken = stream
+            .write(&bytes)
+            .map_err(|error| TunnelError::Tls(TlsError::Io(error)))?;
         if taken < bytes.len() {
             let max = connector_proto::limits::OUTBOX_MAX;
             return Err(TunnelError::Protocol(ProtocolError::OutboxFull { max }));
@@ -328,12 +358,17 @@ fn receive(
     let mut buffer = [0; 4096];
     loop {
         stream.turn().map_err(TunnelError::Tls)?;
-        let len =
-            stream.read(&mut buffer).map_err(|error| TunnelError::Tls(TlsError::Io(error)))?;
+        let len = stream
+            .read(&mut buffer)
+            .map_err(|error| TunnelError::Tls(TlsError::Io(error)))?;
         if len == 0 {
             break;
         }
         take(&buffer[..len]).map_err(TunnelError::Protocol)?;
     }
-    if stream.end().is_some() { Err(TunnelError::Closed) } else { Ok(()) }
+    if stream.end().is_some() {
+        Err(TunnelError::Closed)
+    } else {
+        Ok(())
+    }
 }

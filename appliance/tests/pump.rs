@@ -1,4 +1,5 @@
 //! A session's bytes between a real application socket and a real TLS peer on loopback.
+#![expect(clippy::unwrap_used, reason = "a panic is a test's report")]
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -46,7 +47,13 @@ fn bytes_arrive_whole_in_both_directions_at_once() {
         },
     );
     assert!(matches!(outcome, Turn::Finished), "{outcome:?}");
-    assert_eq!(carried, Carried { up: LARGE as u64, down: LARGE as u64 });
+    assert_eq!(
+        carried,
+        Carried {
+            up: LARGE as u64,
+            down: LARGE as u64
+        }
+    );
 }
 
 #[test]
@@ -121,7 +128,10 @@ fn a_truncated_channel_resets_the_application_instead_of_ending_it() {
             peer.sock.shutdown(Shutdown::Both).unwrap();
         },
     );
-    assert!(matches!(outcome, Turn::Broken(Broken::Truncated)), "{outcome:?}");
+    assert!(
+        matches!(outcome, Turn::Broken(Broken::Truncated)),
+        "{outcome:?}"
+    );
 }
 
 /// Runs a session between an application and a TLS peer until it is over.
@@ -172,7 +182,10 @@ fn run(mut pump: UserSpace) -> (Turn, Carried) {
             let late = clock::now() + std::time::Duration::from_secs(20);
             watch.until(Some(late));
             let ready = watch.wait(clock::now()).unwrap();
-            assert!(!ready.is_empty(), "the pump waits for something that never comes");
+            assert!(
+                !ready.is_empty(),
+                "the pump waits for something that never comes"
+            );
         }
     }
 }
@@ -191,7 +204,9 @@ fn tcp_pair() -> (TcpStream, TcpStream) {
 
 fn server_config() -> Arc<ServerConfig> {
     let certified = rcgen::generate_simple_self_signed(vec!["edge.example".to_owned()]).unwrap();
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der()));
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(
+        certified.signing_key.serialize_der(),
+    ));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use log::{error, warn};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::config::{SEEN_INTERVAL, STORE_POLL};
 use crate::server::{Shared, stopped};
@@ -85,8 +85,9 @@ async fn renew_leaf(shared: &Arc<Shared>) -> Result<(), Error> {
     renewed.await
 }
 
+/// The first tick comes after one period: the start has just done what each tick does.
 fn every(period: Duration) -> tokio::time::Interval {
-    let mut interval = interval(period);
+    let mut interval = interval_at(Instant::now() + period, period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
 }

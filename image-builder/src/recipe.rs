@@ -208,6 +208,7 @@ pub const GRUB_MODULES: &[(&str, &str)] = &[
     ("serial", "errors on the serial port"),
     ("sleep", "so that errors can be read"),
     ("terminal", "output on several consoles at once"),
+    ("terminfo", "keeps the serial terminal from being cleared"),
     ("test", "conditions"),
 ];
 

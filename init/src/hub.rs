@@ -5,12 +5,13 @@
 use std::net::IpAddr;
 
 use connector_proto::local::{
-    Awaited, ConnectorStatus, Fact, FromConsole, Lease, Servers, Text, ToConnector, ToConsole,
-    ToNetd, ToTimed,
+    Awaited, ConnectorStatus, Fact, FromConsole, Lease, Phase, Servers, Text, ToConnector,
+    ToConsole, ToNetd, ToTimed,
 };
 use connector_proto::time::Instant;
 
 use crate::channel::Slot;
+use crate::memory::Memory;
 use crate::service::Service;
 
 /// A message to a service. The slot says which earlier ones it replaces if they still wait.
@@ -47,6 +48,8 @@ pub struct Hub {
     is_nic_present: bool,
     has_carrier: bool,
     is_clock_ok: bool,
+    /// Whether memory was measured since the connector was started.
+    is_memory_known: bool,
 }
 
 impl Hub {
@@ -60,6 +63,7 @@ impl Hub {
             is_nic_present: false,
             has_carrier: false,
             is_clock_ok: false,
+            is_memory_known: false,
         };
         hub.put(
             Fact::Booted {
@@ -177,6 +181,24 @@ impl Hub {
         vec![Letter::Console(SLOT_STATUS, ToConsole::Connector(status))]
     }
 
+    /// Whether memory is to be measured: the connector is connected for the first time since it was
+    /// started.
+    #[must_use]
+    pub fn is_memory_due(&self) -> bool {
+        let phase = self.status.as_ref().map(|status| &status.phase);
+        !self.is_memory_known && matches!(phase, Some(Phase::Connected { .. }))
+    }
+
+    /// Memory was measured.
+    pub fn memory(&mut self, now: Instant, memory: Memory) -> Vec<Letter> {
+        self.is_memory_known = true;
+        let fact = Fact::Memory {
+            total_kib: memory.total_kib,
+            available_kib: memory.available_kib,
+        };
+        vec![self.put(fact, SLOT_MEMORY, now)]
+    }
+
     /// A service ended and is started again.
     pub fn died(
         &mut self,
@@ -193,6 +215,7 @@ impl Hub {
         let mut letters = vec![self.put(fact, SLOT_DIED + slot_of(service), now)];
         if service == Service::Connector {
             self.status = None;
+            self.is_memory_known = false;
             letters.push(Letter::Console(SLOT_STATUS, ToConsole::ConnectorGone));
         }
         letters
@@ -399,6 +422,7 @@ const SLOT_CLOCK_OK: Slot = 13;
 const SLOT_WAITING: Slot = 14;
 const SLOT_DOWN: Slot = 15;
 const SLOT_STATUS: Slot = 16;
+const SLOT_MEMORY: Slot = 17;
 /// One slot for each service from here.
 const SLOT_DIED: Slot = 20;
 /// One slot for each topic from here.
@@ -527,6 +551,46 @@ mod tests {
     fn a_long_sentence_is_cut_at_a_character() {
         assert_eq!(text::<4>("abcdef").as_str(), "abcd");
         assert_eq!(text::<4>("abc\u{e9}").as_str(), "abc");
+    }
+
+    #[test]
+    fn memory_is_measured_once_for_each_start_of_the_connector() {
+        let memory = Memory {
+            total_kib: 108_820,
+            available_kib: 66_940,
+        };
+        let mut hub = up();
+        assert!(!hub.is_memory_due());
+        hub.status(status(Phase::Enrolling));
+        assert!(!hub.is_memory_due());
+        for start in 0..2 {
+            hub.status(status(connected()));
+            assert!(hub.is_memory_due(), "start {start}");
+            assert_eq!(hub.memory(at(9), memory).len(), 1);
+            hub.status(status(Phase::Enrolling));
+            hub.status(status(connected()));
+            assert!(!hub.is_memory_due(), "start {start}");
+            hub.died(at(10), Service::Connector, "signal 9", 100);
+        }
+    }
+
+    fn status(phase: Phase) -> ConnectorStatus {
+        ConnectorStatus {
+            phase,
+            since_boot_us: 8,
+            edge: None,
+            sessions: 0,
+            sessions_total: 0,
+            bytes_up: 0,
+            bytes_down: 0,
+        }
+    }
+
+    fn connected() -> Phase {
+        Phase::Connected {
+            name: text("mumbai-01"),
+            group: text("Mumbai"),
+        }
     }
 
     fn up() -> Hub {

@@ -12,8 +12,8 @@
 //! 3. [`service`]: the table of services; [`supervisor`]: pure, which of them runs and when.
 //! 4. [`hub`]: pure, the facts and who is told; [`channel`]: how.
 //! 5. [`lease`], [`clock`]: pure decisions about what `netd` and `timed` report.
-//! 6. [`network`], [`netlink`], [`hardware`], [`terminals`], [`process`], [`signals`],
-//!    [`watchdog`], [`logger`], [`log_ring`], [`readiness`]: the input and output.
+//! 6. [`network`], [`netlink`], [`hardware`], [`memory`], [`terminals`], [`process`],
+//!    [`signals`], [`watchdog`], [`logger`], [`log_ring`], [`readiness`]: the input and output.
 //! 7. [`netd`], [`timed`]: the services.
 //!
 //! Never: an unsafe block, a wait without a deadline or an event behind it, an exit of PID 1.
@@ -38,6 +38,7 @@ pub mod lease;
 pub mod hardware;
 pub mod log_ring;
 pub mod logger;
+pub mod memory;
 pub mod netlink;
 pub mod network;
 pub mod process;

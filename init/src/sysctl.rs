@@ -8,7 +8,8 @@ use std::io;
 /// One setting.
 #[derive(Debug)]
 pub struct Sysctl {
-    /// Its dotted name.
+    /// Its dotted name. A `*` stands for `all`, `default` and each NIC there is: on 6.12 `all` does not
+    /// reach a NIC that exists already, and `default` reaches only those that appear later.
     pub name: &'static str,
     /// Its value.
     pub value: &'static str,
@@ -28,44 +29,29 @@ const fn set(name: &'static str, value: &'static str, reason: &'static str) -> S
 pub const SYSCTLS: &[Sysctl] = &[
     // What leaves the machine unasked.
     set(
-        "net.ipv6.conf.all.disable_ipv6",
+        "net.ipv6.conf.*.disable_ipv6",
         "1",
         "IPv4 only so far: no router solicitation, no MLD, no DAD may leave",
     ),
     set(
-        "net.ipv6.conf.default.disable_ipv6",
+        "net.ipv6.conf.*.addr_gen_mode",
         "1",
-        "the same for a NIC that appears later",
+        "no link-local address by itself, should IPv6 ever be on",
     ),
     set(
-        "net.ipv6.conf.all.accept_ra",
+        "net.ipv6.conf.*.accept_ra",
         "0",
         "no router configures the machine by IPv6",
     ),
     set(
-        "net.ipv6.conf.default.accept_ra",
-        "0",
-        "the same for a NIC that appears later",
-    ),
-    set(
-        "net.ipv6.conf.all.accept_redirects",
+        "net.ipv6.conf.*.accept_redirects",
         "0",
         "no router rewrites routes",
     ),
     set(
-        "net.ipv6.conf.default.accept_redirects",
-        "0",
-        "the same for a NIC that appears later",
-    ),
-    set(
-        "net.ipv6.conf.all.accept_source_route",
+        "net.ipv6.conf.*.accept_source_route",
         "0",
         "the sender does not choose the path",
-    ),
-    set(
-        "net.ipv6.conf.default.accept_source_route",
-        "0",
-        "the same for a NIC that appears later",
     ),
     set(
         "net.ipv4.icmp_echo_ignore_all",
@@ -93,44 +79,24 @@ pub const SYSCTLS: &[Sysctl] = &[
         "no IGMP for groups nobody joined",
     ),
     set(
-        "net.ipv4.conf.all.accept_redirects",
+        "net.ipv4.conf.*.accept_redirects",
         "0",
         "no router rewrites routes",
     ),
     set(
-        "net.ipv4.conf.default.accept_redirects",
-        "0",
-        "the same for a NIC that appears later",
-    ),
-    set(
-        "net.ipv4.conf.all.send_redirects",
+        "net.ipv4.conf.*.send_redirects",
         "0",
         "the machine is not a router",
     ),
     set(
-        "net.ipv4.conf.default.send_redirects",
-        "0",
-        "the same for a NIC that appears later",
-    ),
-    set(
-        "net.ipv4.conf.all.accept_source_route",
+        "net.ipv4.conf.*.accept_source_route",
         "0",
         "the sender does not choose the path",
     ),
     set(
-        "net.ipv4.conf.default.accept_source_route",
-        "0",
-        "the same for a NIC that appears later",
-    ),
-    set(
-        "net.ipv4.conf.all.rp_filter",
+        "net.ipv4.conf.*.rp_filter",
         "1",
         "a packet whose answer would leave elsewhere is forged",
-    ),
-    set(
-        "net.ipv4.conf.default.rp_filter",
-        "1",
-        "the same for a NIC that appears later",
     ),
     set(
         "net.ipv4.tcp_syncookies",
@@ -241,23 +207,43 @@ pub const SYSCTLS: &[Sysctl] = &[
 /// what it would forbid is not compiled in.
 pub fn apply_all() {
     for setting in SYSCTLS {
-        match fs::write(path(setting.name), setting.value) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                log::debug!("sysctl {} is not in this kernel", setting.name);
-            }
-            Err(error) => log::warn!(
-                "sysctl {}={} ({}) failed: {error}",
-                setting.name,
-                setting.value,
-                setting.reason
-            ),
+        for path in paths(setting.name, interfaces) {
+            apply(setting, &path);
         }
     }
 }
 
-fn path(name: &str) -> String {
-    format!("/proc/sys/{}", name.replace('.', "/"))
+fn apply(setting: &Sysctl, path: &str) {
+    match fs::write(path, setting.value) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            log::debug!("{path} is not in this kernel");
+        }
+        Err(error) => log::warn!(
+            "{path} = {} ({}) failed: {error}",
+            setting.value,
+            setting.reason
+        ),
+    }
+}
+
+/// The files behind a dotted name; `list` names what is in the directory at the place of a `*`.
+fn paths(name: &str, list: impl Fn(&str) -> Vec<String>) -> Vec<String> {
+    let path = format!("/proc/sys/{}", name.replace('.', "/"));
+    match path.split_once('*') {
+        None => vec![path],
+        Some((directory, rest)) => list(directory)
+            .iter()
+            .map(|entry| format!("{directory}{entry}{rest}"))
+            .collect(),
+    }
+}
+
+fn interfaces(directory: &str) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -274,9 +260,21 @@ mod tests {
 
     #[test]
     fn a_dotted_name_becomes_a_path_below_proc_sys() {
-        assert_eq!(
-            path("net.ipv4.tcp_syncookies"),
-            "/proc/sys/net/ipv4/tcp_syncookies"
-        );
+        let nothing = |_: &str| Vec::new();
+        let path = "/proc/sys/net/ipv4/tcp_syncookies";
+        assert_eq!(paths("net.ipv4.tcp_syncookies", nothing), [path]);
+    }
+
+    #[test]
+    fn a_star_reaches_every_nic_whatever_its_name() {
+        let list = |directory: &str| {
+            assert_eq!(directory, "/proc/sys/net/ipv4/conf/");
+            vec!["all".to_owned(), "eth0.10".to_owned()]
+        };
+        let expected = [
+            "/proc/sys/net/ipv4/conf/all/rp_filter",
+            "/proc/sys/net/ipv4/conf/eth0.10/rp_filter",
+        ];
+        assert_eq!(paths("net.ipv4.conf.*.rp_filter", list), expected);
     }
 }

@@ -1,4 +1,4 @@
-//! Entries with reasons: the form that fragments, command line and sysctl table share.
+//! Entries with reasons: the form that fragments and command line share.
 //!
 //! ```text
 //! ## A heading, for the eye only

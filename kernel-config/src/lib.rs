@@ -1,4 +1,4 @@
-//! The kernel configuration, its command line and its run-time settings, each entry with its reason.
+//! The kernel configuration and its command line, each entry with its reason.
 //!
 //! Pure: text in, text out; the files of this crate are compiled in, so nobody needs a path to them. In reading order:
 //!
@@ -7,7 +7,6 @@
 //! - [`merge`]: all fragments as one request to Kconfig, and what happens when two disagree.
 //! - [`resolved`]: what Kconfig made of the request; names every symbol that did not survive.
 //! - [`cmdline`]: the kernel's command line, which is compiled into it.
-//! - [`sysctl`]: settings that PID 1 writes to `/proc/sys`.
 //! - [`source`]: which kernel source is built.
 #![forbid(unsafe_code)]
 
@@ -17,7 +16,6 @@ pub mod fragment;
 pub mod merge;
 pub mod resolved;
 pub mod source;
-pub mod sysctl;
 
 pub use annotated::Error;
 pub use cmdline::CMDLINE;
@@ -25,7 +23,6 @@ pub use fragment::{Symbol, Value};
 pub use merge::{Request, request};
 pub use resolved::{Lost, missing};
 pub use source::{Source, source};
-pub use sysctl::{Sysctl, sysctls};
 
 /// The fragments: file name and text, in the order in which they are merged.
 pub const FRAGMENTS: &[(&str, &str)] = &[

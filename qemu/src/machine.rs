@@ -33,6 +33,8 @@ pub struct Machine {
     pub nic: Option<Nic>,
     /// Where the first serial port (ttyS0) goes.
     pub serial: Serial,
+    /// A unix socket that someone listens on: the second serial port (ttyS1), where there is one.
+    pub second_serial: Option<PathBuf>,
     /// A unix socket that someone listens on; QEMU connects to it and speaks QMP.
     pub qmp: Option<PathBuf>,
     /// Items the guest can read from the firmware configuration device.
@@ -203,6 +205,7 @@ impl Machine {
             disk: None,
             nic: None,
             serial: Serial::None,
+            second_serial: None,
             qmp: None,
             fw_cfg: Vec::new(),
             rtc: Rtc::Utc,
@@ -310,22 +313,22 @@ impl Machine {
         let snapshot = if disk.discard_writes { "on" } else { "off" };
         let options = format!("if=none,id=disk0,format={format},snapshot={snapshot},file=");
         argv.pair("-drive", join(&[options.as_ref(), &escaped(&disk.path)]));
-        match disk.bus {
-            DiskBus::Ahci => {
-                argv.pair("-device", "ahci,id=ahci0");
-                argv.pair("-device", "ide-hd,bus=ahci0.0,drive=disk0,bootindex=0");
-            }
-            DiskBus::Nvme => {
-                argv.pair("-device", "nvme,serial=outgate,drive=disk0,bootindex=0");
-            }
-            DiskBus::Pvscsi => {
-                argv.pair("-device", "pvscsi,id=scsi0");
-                argv.pair("-device", "scsi-hd,bus=scsi0.0,drive=disk0,bootindex=0");
-            }
-            DiskBus::Virtio => {
-                argv.pair("-device", "virtio-blk-pci,drive=disk0,bootindex=0");
-            }
+        let (controller, device) = match disk.bus {
+            DiskBus::Ahci => (Some("ahci,id=ahci0"), "ide-hd,bus=ahci0.0"),
+            DiskBus::Nvme => (None, "nvme,serial=outgate"),
+            DiskBus::Pvscsi => (Some("pvscsi,id=scsi0"), "scsi-hd,bus=scsi0.0"),
+            DiskBus::Virtio => (None, "virtio-blk-pci"),
+        };
+        if let Some(controller) = controller {
+            argv.pair("-device", controller);
         }
+        // A kernel that QEMU loads takes the first place in the boot order itself.
+        let boot = if self.kernel.is_none() {
+            ",bootindex=0"
+        } else {
+            ""
+        };
+        argv.pair("-device", format!("{device},drive=disk0{boot}"));
     }
 
     fn push_nic(&self, argv: &mut Argv) {
@@ -364,6 +367,11 @@ impl Machine {
         };
         argv.pair("-chardev", chardev);
         argv.pair("-serial", "chardev:serial0");
+        if let Some(path) = &self.second_serial {
+            let options = "socket,id=serial1,server=off,path=".as_ref();
+            argv.pair("-chardev", join(&[options, &escaped(path)]));
+            argv.pair("-serial", "chardev:serial1");
+        }
     }
 }
 
@@ -424,6 +432,8 @@ mod tests {
 -device virtio-net-pci,id=nic0,mac=00:50:56:00:00:01,romfile=,netdev=net0
 -chardev socket,id=serial0,server=off,path=/vm/serial
 -serial chardev:serial0
+-chardev socket,id=serial1,server=off,path=/vm/serial2
+-serial chardev:serial1
 -chardev socket,id=qmp,server=off,path=/vm/qmp
 -mon chardev=qmp,mode=control
 -fw_cfg name=opt/outgate/edge,string=edge.outgate.example
@@ -524,6 +534,7 @@ mod tests {
                 cable: Cable::Stream("/vm/net".into()),
             }),
             serial: Serial::Socket("/vm/serial".into()),
+            second_serial: Some("/vm/serial2".into()),
             qmp: Some("/vm/qmp".into()),
             fw_cfg: vec![FwCfg {
                 name: "opt/outgate/edge".into(),

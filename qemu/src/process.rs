@@ -31,6 +31,7 @@ const LOG_FILE: &str = "qemu.log";
 #[derive(Debug)]
 pub struct Vm {
     console: Console,
+    second_console: Option<Console>,
     qmp: Qmp,
     process: Child,
     folder: TempDir,
@@ -65,8 +66,8 @@ pub enum VmError {
 }
 
 impl Vm {
-    /// Starts QEMU with the first serial port and QMP connected to us; what `machine` says of
-    /// those two is replaced.
+    /// Starts QEMU with the serial ports and QMP connected to us; where `machine` says that those
+    /// go is replaced.
     ///
     /// # Errors
     /// [`VmError`], with QEMU's words when it refused.
@@ -79,6 +80,11 @@ impl Vm {
         let qmp = listen(&qmp_path)?;
         machine.serial = Serial::Socket(serial_path);
         machine.qmp = Some(qmp_path);
+        let mut second = None;
+        if let Some(path) = &mut machine.second_serial {
+            *path = folder.path().join("serial2");
+            second = Some(listen(path)?);
+        }
         let log = folder.path().join(LOG_FILE);
         let stderr = File::create(&log).map_err(during("creating QEMU's log"))?;
         let process = Child::start(&qemu, |command| {
@@ -91,9 +97,24 @@ impl Vm {
         .map_err(during("starting QEMU"))?;
         let serial = accept(&process, &serial, &log)?;
         let console = Console::new(serial).map_err(during("reading serial"))?;
-        let qmp = Qmp::new(accept(&process, &qmp, &log)?).map_err(VmError::Qmp)?;
+        let mut second_console = None;
+        if let Some(listener) = second {
+            let line = accept(&process, &listener, &log)?;
+            second_console = Some(Console::new(line).map_err(during("reading serial"))?);
+        }
+        let qmp = Qmp::new(accept(&process, &qmp, &log)?).map_err(|error| {
+            // What QEMU wrote says more than that it is gone.
+            match process.wait_exit(Duration::from_secs(1)) {
+                None => VmError::Qmp(error),
+                status => VmError::Ended {
+                    status,
+                    stderr: read_log(&log),
+                },
+            }
+        })?;
         Ok(Self {
             console,
+            second_console,
             qmp,
             process,
             folder,
@@ -103,6 +124,11 @@ impl Vm {
     /// The serial console.
     pub fn console(&self) -> &Console {
         &self.console
+    }
+
+    /// What is at the second serial port, if the machine has one.
+    pub fn second_console(&self) -> Option<&Console> {
+        self.second_console.as_ref()
     }
 
     /// The control connection.

@@ -14,6 +14,7 @@ use qemu::machine::{
 use qemu::process::Vm;
 use qemu::qmp::Qmp;
 
+use crate::agent;
 use crate::lab::LabError;
 use crate::network::address::EDGE_NAME;
 
@@ -41,6 +42,8 @@ pub struct BootOptions {
     pub edge: Option<String>,
     /// A machine's SMBIOS UUID.
     pub uuid: String,
+    /// Boots the image's kernel with the test agent beside PID 1; see [`crate::agent`].
+    pub agent: bool,
 }
 
 impl Default for BootOptions {
@@ -55,6 +58,7 @@ impl Default for BootOptions {
             rtc: Rtc::Utc,
             edge: Some(EDGE_NAME.to_owned()),
             uuid: "00000000-0000-4000-8000-000000000001".to_owned(),
+            agent: false,
         }
     }
 }
@@ -107,6 +111,10 @@ impl Appliance {
             name: "opt/outgate/edge".to_owned(),
             value: edge.clone(),
         }));
+        if options.agent {
+            machine.kernel = Some(agent::kernel(image, folder)?);
+            machine.second_serial = Some(PathBuf::new());
+        }
         let vm = Vm::start(machine).map_err(LabError::Vm)?;
         Ok(Self {
             vm,
@@ -135,6 +143,17 @@ impl Appliance {
     /// As there.
     pub fn wait_for(&self, pattern: &str, timeout: Duration) -> Result<String, ConsoleError> {
         self.vm.console().wait_for(pattern, timeout)
+    }
+
+    /// Asks the test agent; see [`crate::agent`].
+    ///
+    /// # Errors
+    /// When there is none, or it does not answer.
+    pub fn ask_agent(&self, command: &str) -> Result<String, ConsoleError> {
+        let Some(port) = self.vm.second_console() else {
+            return Err(ConsoleError::Io(std::io::ErrorKind::NotConnected.into()));
+        };
+        agent::ask(port, command)
     }
 
     /// Types a line on the serial console, and Enter.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use qemu::accel::{self, OverrideError};
 use qemu::host::{self, HostError};
-use qemu::machine::Machine;
+use qemu::machine::{Accelerator, Machine};
 use qemu::process::VmError;
 use qemu::qmp::QmpError;
 
@@ -136,10 +136,22 @@ impl Lab {
     /// # Errors
     /// [`LabError`], naming what is missing.
     pub fn boot(&self, options: &BootOptions) -> Result<Appliance, LabError> {
-        let image = find_image()?;
         let qemu = host::find_qemu().map_err(LabError::Host)?;
         let choice = accel::choose(&qemu).map_err(LabError::Accelerator)?;
-        let machine = Machine::new(choice.accelerator);
+        self.boot_by(choice.accelerator, options)
+    }
+
+    /// The same by an accelerator that was chosen before, so that QEMU is started at once.
+    ///
+    /// # Errors
+    /// [`LabError`], naming what is missing.
+    pub fn boot_by(
+        &self,
+        accelerator: Accelerator,
+        options: &BootOptions,
+    ) -> Result<Appliance, LabError> {
+        let image = find_image()?;
+        let machine = Machine::new(accelerator);
         Appliance::boot(
             options,
             machine,
@@ -203,7 +215,10 @@ impl Drop for Lab {
 }
 
 /// The image that the environment names, else the one that was built.
-fn find_image() -> Result<PathBuf, LabError> {
+///
+/// # Errors
+/// [`LabError::NoImage`].
+pub fn find_image() -> Result<PathBuf, LabError> {
     if let Some(path) = std::env::var_os(IMAGE_VARIABLE).map(PathBuf::from) {
         return if path.is_file() {
             Ok(path)

@@ -41,6 +41,8 @@ pub mod network;
 
 pub mod scene;
 
+pub mod agent;
+
 pub mod audit;
 pub mod pcap;
 

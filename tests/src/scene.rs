@@ -16,6 +16,9 @@ pub const USER: &str = "asha";
 /// The address of the private page.
 pub const PAGE: &str = "http://intranet.outgate.example/";
 
+/// What the console's history says once the control channel is up; the live line has other words.
+pub const CONNECTED: &str = "Connected to edge.outgate.example as";
+
 /// How long a boot to the prompt may take on a busy machine without KVM.
 pub const BOOT_MAX: Duration = Duration::from_secs(180);
 /// How long anything else may take there.
@@ -154,7 +157,7 @@ impl Scene {
         let appliance = self.boot_to_prompt();
         let key = self.mint_key(&[]);
         expect(appliance.type_line(&key));
-        expect(appliance.wait_for("Connected to", STEP_MAX));
+        expect(appliance.wait_for(CONNECTED, STEP_MAX));
         appliance
     }
 
@@ -175,10 +178,16 @@ impl Scene {
             .arg(url)
             .output();
         let output = expect(output);
-        let end = output.stdout.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+        let end = output
+            .stdout
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .unwrap_or(0);
         let (body, codes) = output.stdout.split_at(end);
         let codes = String::from_utf8_lossy(codes);
-        let mut codes = codes.split_whitespace().filter_map(|code| code.parse().ok());
+        let mut codes = codes
+            .split_whitespace()
+            .filter_map(|code| code.parse().ok());
         let (page, connect) = (codes.next().unwrap_or(0), codes.next().unwrap_or(0));
         Fetched {
             status: if page == 0 { connect } else { page },

@@ -76,7 +76,9 @@ pub fn check(address: IpAddr, surroundings: &Surroundings<'_>) -> Result<(), Den
 
 /// The IPv4 address inside a v4-mapped, v4-compatible, NAT64 (RFC 6052, RFC 8215) or 6to4 address.
 fn unwrapped(address: IpAddr) -> IpAddr {
-    let IpAddr::V6(v6) = address else { return address };
+    let IpAddr::V6(v6) = address else {
+        return address;
+    };
     let [a, b, c, d, e, f, g, h] = v6.segments();
     let v4 = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
@@ -128,8 +130,10 @@ fn class_v6(address: Ipv6Addr) -> Option<Denied> {
 }
 
 /// Alibaba Cloud and Azure's wire server; the common 169.254.169.254 is link-local.
-const METADATA_V4: [Ipv4Addr; 2] =
-    [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
+const METADATA_V4: [Ipv4Addr; 2] = [
+    Ipv4Addr::new(100, 100, 100, 200),
+    Ipv4Addr::new(168, 63, 129, 16),
+];
 /// Amazon's and Google's.
 const METADATA_V6: [Ipv6Addr; 2] = [
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
@@ -142,8 +146,19 @@ mod tests {
 
     #[test]
     fn ordinary_private_and_public_addresses_pass() {
-        for text in ["10.77.0.80", "192.168.1.1", "172.16.0.9", "198.51.100.7", "2001:db8::1", "fd12::5"] {
-            assert_eq!(check(text.parse().unwrap(), &Surroundings::default()), Ok(()), "{text}");
+        for text in [
+            "10.77.0.80",
+            "192.168.1.1",
+            "172.16.0.9",
+            "198.51.100.7",
+            "2001:db8::1",
+            "fd12::5",
+        ] {
+            assert_eq!(
+                check(text.parse().unwrap(), &Surroundings::default()),
+                Ok(()),
+                "{text}"
+            );
         }
     }
 
@@ -177,7 +192,11 @@ mod tests {
             ("fd00:ec2::254", Denied::Metadata),
         ];
         for (text, denied) in table {
-            assert_eq!(check(text.parse().unwrap(), &Surroundings::default()), Err(denied), "{text}");
+            assert_eq!(
+                check(text.parse().unwrap(), &Surroundings::default()),
+                Err(denied),
+                "{text}"
+            );
         }
     }
 
@@ -186,7 +205,11 @@ mod tests {
         let own = ["10.77.0.15".parse().unwrap()];
         let gateways = ["10.77.0.1".parse().unwrap()];
         let edges = ["203.0.113.10".parse().unwrap()];
-        let surroundings = Surroundings { own: &own, gateways: &gateways, edges: &edges };
+        let surroundings = Surroundings {
+            own: &own,
+            gateways: &gateways,
+            edges: &edges,
+        };
         let denied = |text: &str| check(text.parse().unwrap(), &surroundings).unwrap_err();
         assert_eq!(denied("10.77.0.15"), Denied::Own);
         assert_eq!(denied("::ffff:10.77.0.15"), Denied::Own);

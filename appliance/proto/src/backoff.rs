@@ -24,7 +24,13 @@ impl Backoff {
     /// Delays with the given first spread and cap; `seed` should differ between machines.
     #[must_use]
     pub const fn new(spread: Duration, cap: Duration, seed: u64) -> Self {
-        Self { spread, cap, previous: None, attempts: 0, seed }
+        Self {
+            spread,
+            cap,
+            previous: None,
+            attempts: 0,
+            seed,
+        }
     }
 
     /// The edge told other values.
@@ -41,7 +47,11 @@ impl Backoff {
             self.previous = Some(delay.max(FLOOR));
             return delay;
         };
-        let delay = FLOOR + jitter(&mut self.seed, previous.saturating_mul(3).saturating_sub(FLOOR));
+        let delay = FLOOR
+            + jitter(
+                &mut self.seed,
+                previous.saturating_mul(3).saturating_sub(FLOOR),
+            );
         let delay = delay.min(self.cap.max(FLOOR));
         self.previous = Some(delay);
         delay

@@ -27,6 +27,10 @@ use crate::message::{
 use crate::outbox::Outbox;
 use crate::time::Instant;
 
+mod fuzz;
+
+pub use fuzz::fuzz_control;
+
 /// Grants that wait to be taken with `poll_event`. The driver drains after every input, so this is
 /// reached only by one read full of small grants; what is over it ends the channel.
 const EVENTS_MAX: usize = 256;
@@ -143,7 +147,10 @@ impl Channel<ConnectorSide> {
         fingerprint: Fingerprint,
     ) -> Result<Self, Error> {
         let mut channel = Self::new(now, seed);
-        channel.outbox.push(&Hello { version, fingerprint })?;
+        channel.outbox.push(&Hello {
+            version,
+            fingerprint,
+        })?;
         Ok(channel)
     }
 
@@ -158,7 +165,11 @@ impl Channel<ConnectorSide> {
         detail: &str,
     ) -> Result<(), Error> {
         let detail = truncated(detail, limits::DETAIL_MAX);
-        self.outbox.push(&SessionRefused { session, reason, detail })
+        self.outbox.push(&SessionRefused {
+            session,
+            reason,
+            detail,
+        })
     }
 }
 
@@ -169,12 +180,20 @@ impl Channel<EdgeSide> {
         Self::new(now, seed)
     }
 
-    /// Takes the connector in, after [`EdgeEvent::Greeted`].
+    /// Takes the connector in, after [`EdgeEvent::Greeted`]. Without effect if it closed right
+    /// behind its hello: [`EdgeEvent::Closed`] is the next event then.
     ///
     /// # Errors
     /// [`Error::OutboxFull`] if the names are longer than a message may be.
     pub fn welcome(&mut self, welcome: &Welcome<'_>) -> Result<(), Error> {
-        debug_assert_eq!(self.state, State::ExpectDecision, "answers EdgeEvent::Greeted");
+        if self.state == State::Closed {
+            return Ok(());
+        }
+        debug_assert_eq!(
+            self.state,
+            State::ExpectDecision,
+            "answers EdgeEvent::Greeted"
+        );
         self.outbox.push(welcome)?;
         self.state = State::Established;
         Ok(())
@@ -228,7 +247,9 @@ impl<S: Side> Channel<S> {
                 if now < self.greeting_deadline {
                     Ok(())
                 } else {
-                    Err(Error::TimedOut { awaited: "the greeting" })
+                    Err(Error::TimedOut {
+                        awaited: "the greeting",
+                    })
                 }
             }
             State::Established => self.beat(now),
@@ -293,9 +314,13 @@ impl<S: Side> Channel<S> {
             Beat::Ping => {
                 self.ping_nonce = self.ping_nonce.wrapping_add(1);
                 self.ping_sent = Some(now);
-                self.outbox.push(&Ping { nonce: self.ping_nonce })
+                self.outbox.push(&Ping {
+                    nonce: self.ping_nonce,
+                })
             }
-            Beat::Dead => Err(Error::TimedOut { awaited: "an answer to three pings" }),
+            Beat::Dead => Err(Error::TimedOut {
+                awaited: "an answer to three pings",
+            }),
         }
     }
 
@@ -364,7 +389,10 @@ impl<S: Side> Channel<S> {
             State::Established | State::Closed => "a message of this side's peer",
         };
         if KNOWN.iter().any(|(id, _)| *id == frame.id) {
-            Err(Error::UnexpectedMessage { id: frame.id, awaited })
+            Err(Error::UnexpectedMessage {
+                id: frame.id,
+                awaited,
+            })
         } else {
             Err(Error::UnknownMessage { id: frame.id })
         }

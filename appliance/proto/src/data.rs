@@ -28,7 +28,11 @@ impl Attaching {
     pub fn new(now: Instant, session: [u8; 16]) -> Result<Self, Error> {
         let mut outbox = Outbox::default();
         outbox.push(&Attach { session })?;
-        Ok(Self { deframer: Deframer::new(), outbox, deadline: now + limits::GREETING_MAX })
+        Ok(Self {
+            deframer: Deframer::new(),
+            outbox,
+            deadline: now + limits::GREETING_MAX,
+        })
     }
 
     /// Takes bytes of the edge; true once attached. What is left in `bytes` then is the session's.
@@ -39,9 +43,18 @@ impl Attaching {
         while let Some(frame) = self.deframer.next(bytes)? {
             match frame.id {
                 Attached::ID => return Attached::decode(frame).map(|Attached {}| true),
-                Close::ID => return Err(Error::PeerClosed { code: Close::decode(frame)?.code }),
+                Close::ID => {
+                    return Err(Error::PeerClosed {
+                        code: Close::decode(frame)?.code,
+                    });
+                }
                 _ if frame.is_ignorable() => {}
-                id => return Err(Error::UnexpectedMessage { id, awaited: "Attached" }),
+                id => {
+                    return Err(Error::UnexpectedMessage {
+                        id,
+                        awaited: "Attached",
+                    });
+                }
             }
         }
         Ok(false)
@@ -70,7 +83,10 @@ impl Accepting {
     /// Awaits an `Attach`.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { deframer: Deframer::new(), deadline: now + limits::GREETING_MAX }
+        Self {
+            deframer: Deframer::new(),
+            deadline: now + limits::GREETING_MAX,
+        }
     }
 
     /// Takes bytes of the connector; the session it asks for once that is known. What is left in
@@ -82,9 +98,18 @@ impl Accepting {
         while let Some(frame) = self.deframer.next(bytes)? {
             match frame.id {
                 Attach::ID => return Attach::decode(frame).map(|attach| Some(attach.session)),
-                Close::ID => return Err(Error::PeerClosed { code: Close::decode(frame)?.code }),
+                Close::ID => {
+                    return Err(Error::PeerClosed {
+                        code: Close::decode(frame)?.code,
+                    });
+                }
                 _ if frame.is_ignorable() => {}
-                id => return Err(Error::UnexpectedMessage { id, awaited: "Attach" }),
+                id => {
+                    return Err(Error::UnexpectedMessage {
+                        id,
+                        awaited: "Attach",
+                    });
+                }
             }
         }
         Ok(None)

@@ -48,7 +48,11 @@ impl EnrolSecrets {
         seed.zeroize();
         let mut edge_proof = EdgeProofKey { bytes: [0; 32] };
         expand(&prk, b"edge proof key", &mut edge_proof.bytes);
-        Self { id, signer, edge_proof }
+        Self {
+            id,
+            signer,
+            edge_proof,
+        }
     }
 }
 
@@ -69,8 +73,13 @@ impl hkdf::KeyType for Len {
 
 fn expand(prk: &hkdf::Prk, info: &[u8], out: &mut [u8]) {
     // Both calls fail only above 255 * 32 bytes; the outputs are 16 and 32 bytes.
-    let filled = prk.expand(&[info], Len(out.len())).and_then(|okm| okm.fill(out));
-    assert!(filled.is_ok(), "HKDF output of 16 or 32 bytes is always possible");
+    let filled = prk
+        .expand(&[info], Len(out.len()))
+        .and_then(|okm| okm.fill(out));
+    assert!(
+        filled.is_ok(),
+        "HKDF output of 16 or 32 bytes is always possible"
+    );
 }
 
 /// Signs an enrolment request: proof that the connector was given the key.
@@ -80,7 +89,10 @@ pub struct EnrolSigner {
 
 impl EnrolSigner {
     fn from_seed(seed: &[u8; 32]) -> Self {
-        #[expect(clippy::expect_used, reason = "ring rejects only seeds of another length")]
+        #[expect(
+            clippy::expect_used,
+            reason = "ring rejects only seeds of another length"
+        )]
         let pair =
             signature::Ed25519KeyPair::from_seed_unchecked(seed).expect("a 32-byte seed is valid");
         Self { pair }
@@ -155,7 +167,8 @@ impl EdgeProofKey {
     #[must_use]
     pub fn proof(&self, exporter: &Exporter, ca: &[u8], time: UnixSeconds) -> [u8; 32] {
         let mut bytes = [0; 32];
-        bytes.copy_from_slice(hmac::sign(&self.key(), &edge_statement(exporter, ca, time)).as_ref());
+        bytes
+            .copy_from_slice(hmac::sign(&self.key(), &edge_statement(exporter, ca, time)).as_ref());
         bytes
     }
 
@@ -201,8 +214,14 @@ mod tests {
     fn derivations_are_those_of_the_protocol_document() {
         let secrets = EnrolSecrets::derive(&ProvisioningKey::parse(TEXT).unwrap());
         assert_eq!(hex(&secrets.id), "bbfa6a4b5f0fc57eac12bfd4a3190b43");
-        assert_eq!(hex(&secrets.signer.public_key()), "7824577c37055104d57b5d1e99008bd5ff04442378daec0ba05e5092f3593375");
-        assert_eq!(hex(secrets.edge_proof.as_bytes()), "1bfa352052a6255d9a5595cbe6175f119870393bc348f1dc8b17914e55c87ea6");
+        assert_eq!(
+            hex(&secrets.signer.public_key()),
+            "7824577c37055104d57b5d1e99008bd5ff04442378daec0ba05e5092f3593375"
+        );
+        assert_eq!(
+            hex(secrets.edge_proof.as_bytes()),
+            "1bfa352052a6255d9a5595cbe6175f119870393bc348f1dc8b17914e55c87ea6"
+        );
     }
 
     #[test]
@@ -212,7 +231,9 @@ mod tests {
         let public = secrets.signer.public_key();
         assert!(request_is_signed(&public, &EXPORTER, b"csr", &signature));
         assert!(!request_is_signed(&public, &[8; 32], b"csr", &signature));
-        assert!(!request_is_signed(&public, &EXPORTER, b"another", &signature));
+        assert!(!request_is_signed(
+            &public, &EXPORTER, b"another", &signature
+        ));
     }
 
     #[test]
@@ -229,6 +250,9 @@ mod tests {
     }
 
     fn hex(bytes: &[u8]) -> alloc::string::String {
-        bytes.iter().map(|byte| alloc::format!("{byte:02x}")).collect()
+        bytes
+            .iter()
+            .map(|byte| alloc::format!("{byte:02x}"))
+            .collect()
     }
 }

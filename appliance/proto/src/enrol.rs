@@ -24,6 +24,10 @@ use crate::message::{
 use crate::outbox::Outbox;
 use crate::time::{Instant, UnixSeconds};
 
+mod fuzz;
+
+pub use fuzz::fuzz_enrol;
+
 /// What an enrolment yields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Enrolment {
@@ -108,7 +112,12 @@ impl Connector {
         let mut outbox = Outbox::default();
         outbox.push(&EnrolHello { key_id: secrets.id })?;
         Ok(Self {
-            state: ConnectorState::ExpectProof(ExpectProof { secrets, exporter, csr, fingerprint }),
+            state: ConnectorState::ExpectProof(ExpectProof {
+                secrets,
+                exporter,
+                csr,
+                fingerprint,
+            }),
             deframer: Deframer::new(),
             outbox,
             event: None,
@@ -138,7 +147,9 @@ impl Connector {
     /// [`Error::TimedOut`].
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
         match self.poll_timeout() {
-            Some(deadline) if deadline <= now => Err(Error::TimedOut { awaited: self.awaited() }),
+            Some(deadline) if deadline <= now => Err(Error::TimedOut {
+                awaited: self.awaited(),
+            }),
             _ => Ok(()),
         }
     }
@@ -171,7 +182,9 @@ impl Connector {
 
     fn handle_frame(&mut self, frame: Frame<'_>) -> Result<(), Error> {
         if frame.id == Close::ID {
-            return Err(Error::PeerClosed { code: Close::decode(frame)?.code });
+            return Err(Error::PeerClosed {
+                code: Close::decode(frame)?.code,
+            });
         }
         match core::mem::replace(&mut self.state, ConnectorState::Done) {
             ConnectorState::ExpectProof(state) => self.expect_proof(state, frame),
@@ -203,7 +216,10 @@ impl Connector {
             }
             EnrolRefused::ID => {
                 let reason = EnrolRefused::decode(frame)?.reason;
-                self.event = Some(ConnectorEvent::Refused { reason, proven: false });
+                self.event = Some(ConnectorEvent::Refused {
+                    reason,
+                    proven: false,
+                });
                 Ok(())
             }
             _ if frame.is_ignorable() => {
@@ -231,7 +247,10 @@ impl Connector {
             }
             EnrolRefused::ID => {
                 let reason = EnrolRefused::decode(frame)?.reason;
-                self.event = Some(ConnectorEvent::Refused { reason, proven: true });
+                self.event = Some(ConnectorEvent::Refused {
+                    reason,
+                    proven: true,
+                });
                 Ok(())
             }
             _ if frame.is_ignorable() => {
@@ -306,13 +325,15 @@ impl Edge {
     /// Takes bytes of the connector.
     ///
     /// # Errors
-    /// What the connector did wrong. A farewell is left in [`Self::poll_transmit`].
+    /// What the connector did wrong. A farewell is left in [`Self::poll_transmit`], and nothing is
+    /// left to decide.
     pub fn handle_input(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let mut deframer = core::mem::take(&mut self.deframer);
         let result = self.handle_frames(&mut deframer, bytes);
         self.deframer = deframer;
         if let Err(error) = &result {
             self.state = EdgeState::Done;
+            self.event = None;
             self.outbox.push_close(error);
         }
         result
@@ -330,7 +351,11 @@ impl Edge {
         ca: &[u8],
         time: UnixSeconds,
     ) -> Result<(), Error> {
-        debug_assert_eq!(self.state, EdgeState::ExpectKey, "answers EdgeEvent::Lookup");
+        debug_assert_eq!(
+            self.state,
+            EdgeState::ExpectKey,
+            "answers EdgeEvent::Lookup"
+        );
         let mac = proof_key.proof(&self.exporter, ca, time);
         self.outbox.push(&EnrolProof { ca, time, mac })?;
         self.state = EdgeState::ExpectRequest { public_key };
@@ -348,7 +373,11 @@ impl Edge {
     /// # Errors
     /// [`Error::OutboxFull`] if the certificate is larger than a message may be.
     pub fn accept(&mut self, accepted: &EnrolAccepted<'_>) -> Result<(), Error> {
-        debug_assert_eq!(self.state, EdgeState::ExpectDecision, "answers EdgeEvent::Request");
+        debug_assert_eq!(
+            self.state,
+            EdgeState::ExpectDecision,
+            "answers EdgeEvent::Request"
+        );
         self.state = EdgeState::Done;
         self.outbox.push(accepted)
     }
@@ -365,7 +394,9 @@ impl Edge {
     /// [`Error::TimedOut`].
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
         match self.poll_timeout() {
-            Some(deadline) if deadline <= now => Err(Error::TimedOut { awaited: self.awaited() }),
+            Some(deadline) if deadline <= now => Err(Error::TimedOut {
+                awaited: self.awaited(),
+            }),
             _ => Ok(()),
         }
     }
@@ -395,7 +426,9 @@ impl Edge {
 
     fn handle_frame(&mut self, frame: Frame<'_>) -> Result<(), Error> {
         match (self.state, frame.id) {
-            (_, Close::ID) => Err(Error::PeerClosed { code: Close::decode(frame)?.code }),
+            (_, Close::ID) => Err(Error::PeerClosed {
+                code: Close::decode(frame)?.code,
+            }),
             (EdgeState::ExpectHello, EnrolHello::ID) => {
                 let key_id = EnrolHello::decode(frame)?.key_id;
                 self.event = Some(EdgeEvent::Lookup { key_id });
@@ -441,7 +474,10 @@ impl Edge {
 
 fn unexpected(frame: Frame<'_>, awaited: &'static str) -> Error {
     if crate::message::KNOWN.iter().any(|(id, _)| *id == frame.id) {
-        Error::UnexpectedMessage { id: frame.id, awaited }
+        Error::UnexpectedMessage {
+            id: frame.id,
+            awaited,
+        }
     } else {
         Error::UnknownMessage { id: frame.id }
     }

@@ -81,12 +81,18 @@ impl fmt::Display for Error {
             }
             Self::InvalidMessage { id } => write!(f, "message {id:#06x} does not decode"),
             Self::OutboxFull { max } => {
-                write!(f, "peer does not read: {max} bytes wait for it, which is the limit")
+                write!(
+                    f,
+                    "peer does not read: {max} bytes wait for it, which is the limit"
+                )
             }
             Self::PeerClosed { code } => write!(f, "peer closed the connection: {code}"),
             Self::ProofInvalid => write!(f, "peer could not prove that it knows the key"),
             Self::TrailingBytes { id, extra } => {
-                write!(f, "message {id:#06x} is followed by {extra} bytes that are not its own")
+                write!(
+                    f,
+                    "message {id:#06x} is followed by {extra} bytes that are not its own"
+                )
             }
             Self::TimedOut { awaited } => write!(f, "peer did not send {awaited} in time"),
             Self::UnexpectedMessage { id, awaited } => {

@@ -43,7 +43,10 @@ impl Deframer {
     /// A deframer at the start of a stream.
     #[must_use]
     pub const fn new() -> Self {
-        Self { buffer: heapless::Vec::new(), handed_out: false }
+        Self {
+            buffer: heapless::Vec::new(),
+            handed_out: false,
+        }
     }
 
     /// Takes bytes from the front of `input` until a frame is whole; never takes a byte of the next
@@ -62,7 +65,10 @@ impl Deframer {
             return Ok(None);
         }
         let announced = self.announced_len();
-        let error = Error::FrameLength { len: announced, max: LENGTH_MAX };
+        let error = Error::FrameLength {
+            len: announced,
+            max: LENGTH_MAX,
+        };
         let len = usize::try_from(announced).map_err(|_| error)?;
         if !(ID_LEN..=LENGTH_MAX).contains(&len) {
             return Err(error);
@@ -114,7 +120,11 @@ pub fn header(id: u16, body_len: usize) -> Option<[u8; FRAME_HEADER_LEN]> {
 pub fn fuzz_deframer(data: &[u8]) {
     let whole = digest(data, data.len().max(1));
     let piece = usize::from(data.first().copied().unwrap_or(0) % 7) + 1;
-    assert_eq!(whole, digest(data, piece), "the cut of the stream changed its frames");
+    assert_eq!(
+        whole,
+        digest(data, piece),
+        "the cut of the stream changed its frames"
+    );
 }
 
 /// Number of frames, their bytes folded to one number, and the error that ended the stream.
@@ -126,9 +136,14 @@ fn digest(data: &[u8], piece: usize) -> (usize, u64, Option<Error>) {
             match deframer.next(&mut chunk) {
                 Ok(Some(frame)) => {
                     count += 1;
-                    fold = frame.body.iter().fold(fold ^ u64::from(frame.id), |acc, byte| {
-                        acc.rotate_left(5).wrapping_mul(31).wrapping_add(u64::from(*byte))
-                    });
+                    fold = frame
+                        .body
+                        .iter()
+                        .fold(fold ^ u64::from(frame.id), |acc, byte| {
+                            acc.rotate_left(5)
+                                .wrapping_mul(31)
+                                .wrapping_add(u64::from(*byte))
+                        });
                 }
                 Ok(None) => break,
                 Err(error) => return (count, fold, Some(error)),
@@ -171,7 +186,13 @@ mod tests {
     fn a_length_of_4_gib_is_refused_with_the_number_and_the_limit() {
         let mut input = [0xff; 4].as_slice();
         let error = Deframer::new().next(&mut input).unwrap_err();
-        assert_eq!(error, Error::FrameLength { len: u32::MAX, max: 4098 });
+        assert_eq!(
+            error,
+            Error::FrameLength {
+                len: u32::MAX,
+                max: 4098
+            }
+        );
     }
 
     #[test]
@@ -188,7 +209,15 @@ mod tests {
         let body = [0u8; limits::FRAME_BODY_MAX];
         let bytes = encoded(1, &body);
         let mut input = bytes.as_slice();
-        assert_eq!(Deframer::new().next(&mut input).unwrap().unwrap().body.len(), body.len());
+        assert_eq!(
+            Deframer::new()
+                .next(&mut input)
+                .unwrap()
+                .unwrap()
+                .body
+                .len(),
+            body.len()
+        );
         assert_eq!(header(1, body.len() + 1), None);
     }
 

@@ -63,7 +63,11 @@ impl fmt::Display for GrantError {
         match self {
             Self::Malformed => f.write_str("the grant does not decode"),
             Self::NotValidNow { not_after, now } => {
-                write!(f, "the grant holds until {}, the connector's clock says {}", not_after.0, now.0)
+                write!(
+                    f,
+                    "the grant holds until {}, the connector's clock says {}",
+                    not_after.0, now.0
+                )
             }
             Self::Signature => f.write_str("the grant is not signed by the edge"),
             Self::WrongConnector => f.write_str("the grant is for another connector"),
@@ -120,8 +124,9 @@ fn signed_grant<'a>(bytes: &'a [u8], key: &[u8; 32]) -> Result<Grant<'a>, GrantE
     if bytes.len() > GRANT_MAX {
         return Err(GrantError::Malformed);
     }
-    let (body, signature) =
-        bytes.split_last_chunk::<SIGNATURE_LEN>().ok_or(GrantError::Malformed)?;
+    let (body, signature) = bytes
+        .split_last_chunk::<SIGNATURE_LEN>()
+        .ok_or(GrantError::Malformed)?;
     let mut statement = CONTEXT.to_vec();
     statement.extend_from_slice(body);
     signature::UnparsedPublicKey::new(&signature::ED25519, key)
@@ -135,7 +140,11 @@ fn signed_grant<'a>(bytes: &'a [u8], key: &[u8; 32]) -> Result<Grant<'a>, GrantE
 
 fn check_target(grant: &Grant<'_>) -> Result<(), GrantError> {
     let host_fits = !grant.host.is_empty() && grant.host.len() <= HOST_MAX;
-    if host_fits && grant.port != 0 { Ok(()) } else { Err(GrantError::Malformed) }
+    if host_fits && grant.port != 0 {
+        Ok(())
+    } else {
+        Err(GrantError::Malformed)
+    }
 }
 
 /// Body of the fuzz target `grant`: any bytes, never a panic, never accepted.
@@ -171,10 +180,27 @@ mod tests {
     #[test]
     fn a_grant_is_refused_after_its_time_and_when_it_claims_too_much() {
         let (pair, public) = key();
-        for (offset, good) in [(-31i64, false), (-29, true), (0, true), (89, true), (91, false)] {
+        for (offset, good) in [
+            (-31i64, false),
+            (-29, true),
+            (0, true),
+            (89, true),
+            (91, false),
+        ] {
             let not_after = UnixSeconds(NOW.0.checked_add_signed(offset).unwrap());
-            let bytes = sign(&pair, &Grant { not_after, ..grant() }).unwrap();
-            assert_eq!(verify(&bytes, &public, &[1; 16], NOW).is_ok(), good, "{offset} s");
+            let bytes = sign(
+                &pair,
+                &Grant {
+                    not_after,
+                    ..grant()
+                },
+            )
+            .unwrap();
+            assert_eq!(
+                verify(&bytes, &public, &[1; 16], NOW).is_ok(),
+                good,
+                "{offset} s"
+            );
         }
     }
 
@@ -185,7 +211,10 @@ mod tests {
         for bit in 0..bytes.len() * 8 {
             let mut altered = bytes.clone();
             altered[bit / 8] ^= 1 << (bit % 8);
-            assert!(verify(&altered, &public, &[1; 16], NOW).is_err(), "bit {bit}");
+            assert!(
+                verify(&altered, &public, &[1; 16], NOW).is_err(),
+                "bit {bit}"
+            );
         }
     }
 
@@ -193,9 +222,27 @@ mod tests {
     fn an_impossible_target_is_not_signed() {
         let (pair, _) = key();
         assert!(sign(&pair, &Grant { port: 0, ..grant() }).is_err());
-        assert!(sign(&pair, &Grant { host: "", ..grant() }).is_err());
+        assert!(
+            sign(
+                &pair,
+                &Grant {
+                    host: "",
+                    ..grant()
+                }
+            )
+            .is_err()
+        );
         let long = "a".repeat(HOST_MAX + 1);
-        assert!(sign(&pair, &Grant { host: &long, ..grant() }).is_err());
+        assert!(
+            sign(
+                &pair,
+                &Grant {
+                    host: &long,
+                    ..grant()
+                }
+            )
+            .is_err()
+        );
     }
 
     proptest! {

@@ -34,7 +34,11 @@ impl Keepalive {
     /// Starts with a peer that was just heard of. `seed` spreads the pings of a fleet.
     #[must_use]
     pub fn new(now: Instant, seed: u64) -> Self {
-        let mut keepalive = Self { ping_at: now, unanswered: 0, seed };
+        let mut keepalive = Self {
+            ping_at: now,
+            unanswered: 0,
+            seed,
+        };
         keepalive.ping_at = now + keepalive.interval();
         keepalive
     }
@@ -113,7 +117,10 @@ mod tests {
     fn any_sign_of_life_starts_over() {
         let mut keepalive = Keepalive::new(Instant::default(), 1);
         for _ in 0..100 {
-            assert_eq!(keepalive.handle_timeout(keepalive.poll_timeout()), Beat::Ping);
+            assert_eq!(
+                keepalive.handle_timeout(keepalive.poll_timeout()),
+                Beat::Ping
+            );
             keepalive.heard();
             assert!(!keepalive.is_suspect());
         }

@@ -75,7 +75,11 @@ impl ProvisioningKey {
                 Pushed::Letter | Pushed::GroupRight { .. } | Pushed::Ignored => {}
                 Pushed::GroupWrong { group } => return Err(KeyError::Group { group }),
                 Pushed::Foreign { character } => return Err(KeyError::Letter { character }),
-                Pushed::Full => return Err(KeyError::Length { letters: KEY_LETTERS + 1 }),
+                Pushed::Full => {
+                    return Err(KeyError::Length {
+                        letters: KEY_LETTERS + 1,
+                    });
+                }
             }
         }
         input.key()
@@ -134,10 +138,17 @@ impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Group { group } => {
-                write!(f, "group {} of {GROUPS} has a wrong letter; type that group again", group + 1)
+                write!(
+                    f,
+                    "group {} of {GROUPS} has a wrong letter; type that group again",
+                    group + 1
+                )
             }
             Self::Length { letters } => {
-                write!(f, "a key has {KEY_LETTERS} letters, this one {letters}; type all {GROUPS} groups")
+                write!(
+                    f,
+                    "a key has {KEY_LETTERS} letters, this one {letters}; type all {GROUPS} groups"
+                )
             }
             Self::Letter { character } => write!(
                 f,
@@ -192,7 +203,10 @@ impl KeyInput {
     /// Nothing typed yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { values: [0; KEY_LETTERS], len: 0 }
+        Self {
+            values: [0; KEY_LETTERS],
+            len: 0,
+        }
     }
 
     /// Takes one typed character.
@@ -200,20 +214,30 @@ impl KeyInput {
         if is_ignored(character) {
             return Pushed::Ignored;
         }
-        let Some(value) = value_of(character) else { return Pushed::Foreign { character } };
-        let Some(place) = self.values.get_mut(self.len) else { return Pushed::Full };
+        let Some(value) = value_of(character) else {
+            return Pushed::Foreign { character };
+        };
+        let Some(place) = self.values.get_mut(self.len) else {
+            return Pushed::Full;
+        };
         *place = value;
         self.len += 1;
         if !self.len.is_multiple_of(GROUP_LEN) {
             return Pushed::Letter;
         }
         let group = self.len / GROUP_LEN - 1;
-        if self.group_checks(group) { Pushed::GroupRight { group } } else { Pushed::GroupWrong { group } }
+        if self.group_checks(group) {
+            Pushed::GroupRight { group }
+        } else {
+            Pushed::GroupWrong { group }
+        }
     }
 
     /// Takes the last letter back; false if there was none.
     pub fn backspace(&mut self) -> bool {
-        let Some(last) = self.len.checked_sub(1) else { return false };
+        let Some(last) = self.len.checked_sub(1) else {
+            return false;
+        };
         self.len = last;
         self.values[last] = 0;
         true
@@ -246,7 +270,8 @@ impl KeyInput {
             return false;
         }
         let letters = &self.values[start..start + GROUP_LEN];
-        letters[GROUP_LEN - 1] == check_value(group, [letters[0], letters[1], letters[2], letters[3]])
+        letters[GROUP_LEN - 1]
+            == check_value(group, [letters[0], letters[1], letters[2], letters[3]])
     }
 
     /// The letters so far with dashes between groups, as the console echoes them.
@@ -275,7 +300,10 @@ impl KeyInput {
             return Err(KeyError::Length { letters: self.len });
         }
         let mut data = [0; SEED_LEN];
-        for (pair, group) in data.chunks_exact_mut(2).zip(self.values.chunks_exact(GROUP_LEN)) {
+        for (pair, group) in data
+            .chunks_exact_mut(2)
+            .zip(self.values.chunks_exact(GROUP_LEN))
+        {
             pair[0] = group[0] << 4 | group[1];
             pair[1] = group[2] << 4 | group[3];
         }
@@ -320,7 +348,11 @@ fn letter_of(value: u8) -> char {
 
 /// The check letter's value that makes the group's weighted sum equal to the group's number plus one.
 fn check_value(group: usize, data: [u8; GROUP_LEN - 1]) -> u8 {
-    data.iter().zip(WEIGHTS).fold(NUMBERS[group % GROUPS], |sum, (value, weight)| sum ^ multiply(*value, weight))
+    data.iter()
+        .zip(WEIGHTS)
+        .fold(NUMBERS[group % GROUPS], |sum, (value, weight)| {
+            sum ^ multiply(*value, weight)
+        })
 }
 
 /// Product in GF(16) modulo x^4 + x + 1.
@@ -343,7 +375,9 @@ const fn multiply(a: u8, b: u8) -> u8 {
 
 /// Body of the fuzz target `key`: any text gives a key or a reason, and a key's text gives it back.
 pub fn fuzz_key(data: &[u8]) {
-    let Ok(text) = core::str::from_utf8(data) else { return };
+    let Ok(text) = core::str::from_utf8(data) else {
+        return;
+    };
     if let Ok(key) = ProvisioningKey::parse(text) {
         let again = ProvisioningKey::parse(&key.to_text()).map(|key| *key.data());
         assert_eq!(again, Ok(*key.data()), "a key's own text must parse to it");
@@ -357,7 +391,9 @@ mod tests {
     use alloc::vec::Vec;
     use proptest::prelude::*;
 
-    const KEY: [u8; SEED_LEN] = [0x1c, 0x2d, 0x3e, 0x4f, 0x50, 0x61, 0x72, 0x83, 0x94, 0xa5, 0xb6, 0xc7, 0xd8, 0xe9];
+    const KEY: [u8; SEED_LEN] = [
+        0x1c, 0x2d, 0x3e, 0x4f, 0x50, 0x61, 0x72, 0x83, 0x94, 0xa5, 0xb6, 0xc7, 0xd8, 0xe9,
+    ];
     /// The key above, as `docs/PROTOCOL.md` prints it.
     const TEXT: &str = "brdtc-eufvc-gchbi-idjeg-kflgf-nhrif-tjuke";
 
@@ -386,7 +422,10 @@ mod tests {
             for place in 0..GROUP_LEN - 1 {
                 let mut altered = letters;
                 altered.swap(place, place + 1);
-                assert!(altered == letters || !checks(group, altered), "{group} {letters:?}");
+                assert!(
+                    altered == letters || !checks(group, altered),
+                    "{group} {letters:?}"
+                );
             }
         });
     }
@@ -405,15 +444,21 @@ mod tests {
         let mut passed = 0;
         for bits in 0..=u16::MAX {
             let data = nibbles(bits);
-            passed += (0..16).filter(|check| checks(3, [data[0], data[1], data[2], data[3], *check])).count();
+            passed += (0..16)
+                .filter(|check| checks(3, [data[0], data[1], data[2], data[3], *check]))
+                .count();
         }
         assert_eq!(passed * 16, (1 << 20));
     }
 
     #[test]
     fn what_chat_programs_add_does_not_matter() {
-        let dressed: String =
-            TEXT.to_uppercase().replace('-', " \u{2014}\u{a0}\u{200b}").chars().rev().collect::<String>();
+        let dressed: String = TEXT
+            .to_uppercase()
+            .replace('-', " \u{2014}\u{a0}\u{200b}")
+            .chars()
+            .rev()
+            .collect::<String>();
         let dressed: String = dressed.chars().rev().collect();
         let quoted = alloc::format!("\u{201c}{dressed}\u{201d}\r\n");
         assert_eq!(ProvisioningKey::parse(&quoted).unwrap().data(), &KEY);
@@ -422,7 +467,10 @@ mod tests {
     #[test]
     fn the_first_wrong_group_is_named() {
         let wrong = TEXT.replacen("gchbi", "gchbc", 1);
-        assert_eq!(ProvisioningKey::parse(&wrong).unwrap_err(), KeyError::Group { group: 2 });
+        assert_eq!(
+            ProvisioningKey::parse(&wrong).unwrap_err(),
+            KeyError::Group { group: 2 }
+        );
     }
 
     #[test]
@@ -442,14 +490,20 @@ mod tests {
 
     #[test]
     fn a_short_key_is_refused_with_its_length() {
-        assert_eq!(ProvisioningKey::parse(&TEXT[..11]).unwrap_err(), KeyError::Length { letters: 10 });
+        assert_eq!(
+            ProvisioningKey::parse(&TEXT[..11]).unwrap_err(),
+            KeyError::Length { letters: 10 }
+        );
     }
 
     #[test]
     fn a_key_of_another_version_is_refused_with_the_version() {
         let mut data = KEY;
         data[0] = 0x70;
-        assert_eq!(ProvisioningKey::from_data(data).unwrap_err(), KeyError::Version { version: 7 });
+        assert_eq!(
+            ProvisioningKey::from_data(data).unwrap_err(),
+            KeyError::Version { version: 7 }
+        );
     }
 
     #[test]
@@ -476,7 +530,10 @@ mod tests {
         for group in 0..GROUPS {
             for bits in 0..=u16::MAX {
                 let data = nibbles(bits);
-                claim(group, [data[0], data[1], data[2], data[3], check_value(group, data)]);
+                claim(
+                    group,
+                    [data[0], data[1], data[2], data[3], check_value(group, data)],
+                );
             }
         }
     }

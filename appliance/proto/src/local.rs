@@ -124,6 +124,14 @@ pub enum Fact {
         /// How wrong it can be, in microseconds.
         bound_us: u32,
     },
+    /// The machine's memory, measured when the connector was connected for the first time since it
+    /// was started: everything the machine needs runs then.
+    Memory {
+        /// What the kernel manages, in KiB: less than the machine has.
+        total_kib: u32,
+        /// What programs could still get without anything being swapped or killed, in KiB.
+        available_kib: u32,
+    },
     /// PID 1 waits; `since_boot_us` is `CLOCK_BOOTTIME` when it began to.
     Waiting {
         /// For what.
@@ -228,7 +236,7 @@ pub enum Phase {
     Enrolling,
     /// Trying to reach the edge, enrolled or not.
     Connecting {
-        /// Attempts since the last success.
+        /// The attempt that is under way or comes next, counted from 1 since the last success.
         attempt: u32,
         /// Why the last one failed; empty on the first.
         last_error: Text<160>,
@@ -301,7 +309,6 @@ impl core::fmt::Debug for FromConsole {
     }
 }
 
-
 /// Encodes a local message into `buffer`.
 ///
 /// # Errors
@@ -310,7 +317,9 @@ pub fn encode<'a, M: Serialize>(
     message: &M,
     buffer: &'a mut [u8; limits::LOCAL_MAX],
 ) -> Result<&'a [u8], LocalError> {
-    postcard::to_slice(message, buffer).map(|bytes| &*bytes).map_err(|_| LocalError)
+    postcard::to_slice(message, buffer)
+        .map(|bytes| &*bytes)
+        .map_err(|_| LocalError)
 }
 
 /// Decodes one packet.

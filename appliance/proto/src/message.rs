@@ -36,7 +36,10 @@ pub trait Message<'a>: Serialize + Deserialize<'a> {
             .map_err(|_| Error::InvalidMessage { id: frame.id })?;
         match rest.len() {
             0 => Ok(message),
-            extra => Err(Error::TrailingBytes { id: frame.id, extra }),
+            extra => Err(Error::TrailingBytes {
+                id: frame.id,
+                extra,
+            }),
         }
     }
 }
@@ -316,9 +319,14 @@ pub struct Attached {}
 
 /// Body of the fuzz target `message`: any id, any body; never panics.
 pub fn fuzz_message(data: &[u8]) {
-    let Some((id, body)) = data.split_first_chunk::<2>() else { return };
+    let Some((id, body)) = data.split_first_chunk::<2>() else {
+        return;
+    };
     // Most ids of two random bytes are unknown: also try the body as every known message.
-    let _ = probe(Frame { id: u16::from_be_bytes(*id), body });
+    let _ = probe(Frame {
+        id: u16::from_be_bytes(*id),
+        body,
+    });
     for (id, _) in KNOWN {
         let _ = probe(Frame { id: *id, body });
     }
@@ -339,15 +347,27 @@ mod tests {
     fn a_byte_too_many_is_an_error_that_counts_it() {
         let body = [7, 0];
         assert_eq!(
-            Ping::decode(Frame { id: Ping::ID, body: &body }),
-            Err(Error::TrailingBytes { id: Ping::ID, extra: 1 })
+            Ping::decode(Frame {
+                id: Ping::ID,
+                body: &body
+            }),
+            Err(Error::TrailingBytes {
+                id: Ping::ID,
+                extra: 1
+            })
         );
     }
 
     #[test]
     fn a_byte_too_few_is_an_error() {
-        let frame = Frame { id: Attach::ID, body: &[0; 15] };
-        assert_eq!(Attach::decode(frame), Err(Error::InvalidMessage { id: Attach::ID }));
+        let frame = Frame {
+            id: Attach::ID,
+            body: &[0; 15],
+        };
+        assert_eq!(
+            Attach::decode(frame),
+            Err(Error::InvalidMessage { id: Attach::ID })
+        );
     }
 
     proptest! {

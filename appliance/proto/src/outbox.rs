@@ -19,10 +19,12 @@ impl Outbox {
     /// Queues a message.
     pub(crate) fn push<'a, M: Message<'a>>(&mut self, message: &M) -> Result<(), Error> {
         let mut body = [0; limits::FRAME_BODY_MAX];
-        let body = postcard::to_slice(message, &mut body)
-            .map_err(|_| Error::OutboxFull { max: limits::FRAME_BODY_MAX })?;
-        let header = frame::header(M::ID, body.len())
-            .ok_or(Error::OutboxFull { max: limits::FRAME_BODY_MAX })?;
+        let body = postcard::to_slice(message, &mut body).map_err(|_| Error::OutboxFull {
+            max: limits::FRAME_BODY_MAX,
+        })?;
+        let header = frame::header(M::ID, body.len()).ok_or(Error::OutboxFull {
+            max: limits::FRAME_BODY_MAX,
+        })?;
         let mut bytes = header.to_vec();
         bytes.extend_from_slice(body);
         if self.bytes + bytes.len() > OUTBOX_MAX {
@@ -36,7 +38,10 @@ impl Outbox {
     /// Queues the farewell that belongs to `error`. If even that does not fit, the peer learns
     /// nothing, which is all it can expect.
     pub(crate) fn push_close(&mut self, error: &Error) {
-        let _ = self.push(&Close { code: error.close_code(), detail: "" });
+        let _ = self.push(&Close {
+            code: error.close_code(),
+            detail: "",
+        });
     }
 
     /// The next frame to send.

@@ -67,14 +67,22 @@ pub struct Identity {
 
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.identity.as_ref().map(|identity| identity.name.as_str());
-        f.debug_struct("State").field("edge", &self.edge).field("name", &name).finish_non_exhaustive()
+        let name = self
+            .identity
+            .as_ref()
+            .map(|identity| identity.name.as_str());
+        f.debug_struct("State")
+            .field("edge", &self.edge)
+            .field("name", &name)
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Identity")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -135,7 +143,11 @@ pub fn parse(slot: &[u8]) -> Result<Record, SlotError> {
     let header = slot.get(..PAYLOAD_AT).ok_or(SlotError::Magic)?;
     if &header[..8] != MAGIC {
         let blank = header.iter().all(|byte| *byte == 0);
-        return Err(if blank { SlotError::Blank } else { SlotError::Magic });
+        return Err(if blank {
+            SlotError::Blank
+        } else {
+            SlotError::Magic
+        });
     }
     let version = u16::from_be_bytes([header[8], header[9]]);
     if version != VERSION {
@@ -202,7 +214,11 @@ pub fn newest(slots: [&[u8]; SLOTS]) -> Newest {
         (Err(_), Ok(b)) => (Some(b), 0),
         (Err(_), Err(_)) => (None, 0),
     };
-    Newest { record, write_to, errors }
+    Newest {
+        record,
+        write_to,
+        errors,
+    }
 }
 
 fn digest_of(header: &[u8], payload: &[u8]) -> [u8; 32] {
@@ -271,7 +287,10 @@ mod tests {
         let blank = [0; SLOT_LEN];
         let newest = newest([&blank, &[0x5a; SLOT_LEN]]);
         assert!(newest.record.is_none());
-        assert_eq!(newest.errors, [Some(SlotError::Blank), Some(SlotError::Magic)]);
+        assert_eq!(
+            newest.errors,
+            [Some(SlotError::Blank), Some(SlotError::Magic)]
+        );
     }
 
     #[test]

@@ -35,7 +35,9 @@ impl Add<Duration> for Instant {
 
     fn add(self, rhs: Duration) -> Self {
         let micros = u64::try_from(rhs.as_micros()).unwrap_or(u64::MAX);
-        Self { micros: self.micros.saturating_add(micros) }
+        Self {
+            micros: self.micros.saturating_add(micros),
+        }
     }
 }
 
@@ -44,7 +46,9 @@ impl Sub<Duration> for Instant {
 
     fn sub(self, rhs: Duration) -> Self {
         let micros = u64::try_from(rhs.as_micros()).unwrap_or(u64::MAX);
-        Self { micros: self.micros.saturating_sub(micros) }
+        Self {
+            micros: self.micros.saturating_sub(micros),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The bytes of every message, for good: a change here breaks every appliance in the field.
 
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on says where")]
+
 use connector_proto::frame::Frame;
 use connector_proto::message::{
     Attach, Attached, Close, CloseCode, EnrolAccepted, EnrolHello, EnrolProof, EnrolRefusal,
@@ -8,16 +10,28 @@ use connector_proto::message::{
 };
 use connector_proto::time::UnixSeconds;
 
-const FINGERPRINT: Fingerprint =
-    Fingerprint { mac: [0, 0x50, 0x56, 1, 2, 3], smbios_uuid: [0xab; 16] };
+const FINGERPRINT: Fingerprint = Fingerprint {
+    mac: [0, 0x50, 0x56, 1, 2, 3],
+    smbios_uuid: [0xab; 16],
+};
 
 #[test]
 fn every_message_has_the_bytes_it_was_released_with() {
     let mut golden = Golden::default();
-    golden.check(&Close { code: CloseCode::GoingAway, detail: "bye" }, "0103627965");
+    golden.check(
+        &Close {
+            code: CloseCode::GoingAway,
+            detail: "bye",
+        },
+        "0103627965",
+    );
     golden.check(&EnrolHello { key_id: [0x11; 16] }, &"11".repeat(16));
     golden.check(
-        &EnrolProof { ca: &[1, 2, 3], time: UnixSeconds(1_700_000_000), mac: [0x22; 32] },
+        &EnrolProof {
+            ca: &[1, 2, 3],
+            time: UnixSeconds(1_700_000_000),
+            mac: [0x22; 32],
+        },
         &format!("03010203{}{}", "80e2cfaa06", "22".repeat(32)),
     );
     golden.check(
@@ -51,28 +65,77 @@ fn every_message_has_the_bytes_it_was_released_with() {
             "66".repeat(32)
         ),
     );
-    golden.check(&EnrolRefused { reason: EnrolRefusal::KeyUnknown }, "00");
-    golden.check(&EnrolRefused { reason: EnrolRefusal::KeySpent { max_uses: 1 } }, "0101");
-    golden.check(&EnrolRefused { reason: EnrolRefusal::KeyExpired { at: UnixSeconds(300) } }, "02ac02");
-    golden.check(&EnrolRefused { reason: EnrolRefusal::KeyRevoked }, "03");
-    golden.check(&EnrolRefused { reason: EnrolRefusal::RequestInvalid }, "04");
-    golden.check(&EnrolRefused { reason: EnrolRefusal::TryLater }, "05");
     golden.check(
-        &Hello { version: "0.1.0", fingerprint: FINGERPRINT },
+        &EnrolRefused {
+            reason: EnrolRefusal::KeyUnknown,
+        },
+        "00",
+    );
+    golden.check(
+        &EnrolRefused {
+            reason: EnrolRefusal::KeySpent { max_uses: 1 },
+        },
+        "0101",
+    );
+    golden.check(
+        &EnrolRefused {
+            reason: EnrolRefusal::KeyExpired {
+                at: UnixSeconds(300),
+            },
+        },
+        "02ac02",
+    );
+    golden.check(
+        &EnrolRefused {
+            reason: EnrolRefusal::KeyRevoked,
+        },
+        "03",
+    );
+    golden.check(
+        &EnrolRefused {
+            reason: EnrolRefusal::RequestInvalid,
+        },
+        "04",
+    );
+    golden.check(
+        &EnrolRefused {
+            reason: EnrolRefusal::TryLater,
+        },
+        "05",
+    );
+    golden.check(
+        &Hello {
+            version: "0.1.0",
+            fingerprint: FINGERPRINT,
+        },
         &format!("05302e312e30{}{}", "005056010203", "ab".repeat(16)),
     );
     golden.check(
-        &Welcome { name: "a", group: "b", reconnect_spread_ms: 2_000, reconnect_cap_ms: 30_000 },
+        &Welcome {
+            name: "a",
+            group: "b",
+            reconnect_spread_ms: 2_000,
+            reconnect_cap_ms: 30_000,
+        },
         "01610162d00fb0ea01",
     );
     golden.check(&Ping { nonce: 300 }, "ac02");
     golden.check(&Pong { nonce: 0 }, "00");
     golden.check(&OpenSession { grant: &[7, 7] }, "020707");
     golden.check(
-        &SessionRefused { session: [0x77; 16], reason: SessionRefusal::AddressDenied, detail: "no" },
+        &SessionRefused {
+            session: [0x77; 16],
+            reason: SessionRefusal::AddressDenied,
+            detail: "no",
+        },
         &format!("{}01026e6f", "77".repeat(16)),
     );
-    golden.check(&Attach { session: [0x88; 16] }, &"88".repeat(16));
+    golden.check(
+        &Attach {
+            session: [0x88; 16],
+        },
+        &"88".repeat(16),
+    );
     golden.check(&Attached {}, "");
     golden.every_known_message_was_checked();
 }
@@ -107,10 +170,20 @@ struct Golden {
 impl Golden {
     fn check<'a, M: Message<'a> + PartialEq + std::fmt::Debug>(&mut self, message: &M, hex: &str) {
         let bytes = postcard::to_allocvec(message).unwrap();
-        let name = KNOWN.iter().find(|(id, _)| *id == M::ID).map(|(_, name)| *name);
+        let name = KNOWN
+            .iter()
+            .find(|(id, _)| *id == M::ID)
+            .map(|(_, name)| *name);
         assert_eq!(to_hex(&bytes), hex, "{name:?}");
         let leaked: &'static [u8] = Vec::leak(bytes);
-        assert_eq!(M::decode(Frame { id: M::ID, body: leaked }).as_ref(), Ok(message));
+        assert_eq!(
+            M::decode(Frame {
+                id: M::ID,
+                body: leaked
+            })
+            .as_ref(),
+            Ok(message)
+        );
         self.checked.push(M::ID);
     }
 

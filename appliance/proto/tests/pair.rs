@@ -1,6 +1,8 @@
 //! Both ends of each connection in one process: what they say to each other, and what each does with
 //! a peer that does not keep to the protocol.
 
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on says where")]
+
 use std::time::Duration;
 
 use connector_proto::control::{Channel, ConnectorEvent, ConnectorSide, EdgeEvent, EdgeSide};
@@ -12,14 +14,17 @@ use connector_proto::frame;
 use connector_proto::key::ProvisioningKey;
 use connector_proto::limits;
 use connector_proto::message::{
-    CloseCode, EnrolAccepted, EnrolHello, EnrolRefusal, Fingerprint, KNOWN, Message,
-    OpenSession, Ping, SessionRefusal, Welcome,
+    CloseCode, EnrolAccepted, EnrolHello, EnrolRefusal, Fingerprint, KNOWN, Message, OpenSession,
+    Ping, SessionRefusal, Welcome,
 };
 use connector_proto::time::{Instant, UnixSeconds};
 
 const EXPORTER: [u8; 32] = [7; 32];
 const TIME: UnixSeconds = UnixSeconds(1_800_000_000);
-const FINGERPRINT: Fingerprint = Fingerprint { mac: [2; 6], smbios_uuid: [3; 16] };
+const FINGERPRINT: Fingerprint = Fingerprint {
+    mac: [2; 6],
+    smbios_uuid: [3; 16],
+};
 
 #[test]
 fn a_key_enrols_and_both_sides_agree() {
@@ -28,8 +33,14 @@ fn a_key_enrols_and_both_sides_agree() {
     let Some(enrol::ConnectorEvent::Enrolled(enrolment)) = pair.outcome else {
         panic!("{:?}", pair.outcome)
     };
-    assert_eq!((enrolment.name.as_str(), enrolment.group.as_str()), ("mumbai-01", "Mumbai"));
-    assert_eq!((enrolment.ca, enrolment.time), (b"the edge's CA".to_vec(), TIME));
+    assert_eq!(
+        (enrolment.name.as_str(), enrolment.group.as_str()),
+        ("mumbai-01", "Mumbai")
+    );
+    assert_eq!(
+        (enrolment.ca, enrolment.time),
+        (b"the edge's CA".to_vec(), TIME)
+    );
     assert_eq!(pair.csr_at_edge.as_deref(), Some(b"csr".as_slice()));
 }
 
@@ -39,7 +50,10 @@ fn a_middlebox_between_two_tls_sessions_learns_and_answers_nothing() {
     let mut pair = EnrolPair::new([8; 32]);
     assert_eq!(pair.run(Decision::Accept), Err(Error::ProofInvalid));
     assert_eq!(pair.outcome, None);
-    assert_eq!(pair.csr_at_edge, None, "nothing of the machine goes out before the proof holds");
+    assert_eq!(
+        pair.csr_at_edge, None,
+        "nothing of the machine goes out before the proof holds"
+    );
 }
 
 #[test]
@@ -47,7 +61,13 @@ fn a_refusal_after_the_proof_is_the_edges_for_certain() {
     let mut pair = EnrolPair::new(EXPORTER);
     let reason = EnrolRefusal::KeySpent { max_uses: 1 };
     assert_eq!(pair.run(Decision::Refuse(reason)), Ok(()));
-    assert_eq!(pair.outcome, Some(enrol::ConnectorEvent::Refused { reason, proven: true }));
+    assert_eq!(
+        pair.outcome,
+        Some(enrol::ConnectorEvent::Refused {
+            reason,
+            proven: true
+        })
+    );
 }
 
 #[test]
@@ -55,7 +75,13 @@ fn an_unknown_key_is_refused_without_proof() {
     let mut pair = EnrolPair::new(EXPORTER);
     assert_eq!(pair.run(Decision::Unknown), Ok(()));
     let reason = EnrolRefusal::KeyUnknown;
-    assert_eq!(pair.outcome, Some(enrol::ConnectorEvent::Refused { reason, proven: false }));
+    assert_eq!(
+        pair.outcome,
+        Some(enrol::ConnectorEvent::Refused {
+            reason,
+            proven: false
+        })
+    );
 }
 
 #[test]
@@ -66,11 +92,15 @@ fn the_edge_refuses_a_request_that_another_key_signed() {
     let mut edge = enrol::Edge::new(now, EXPORTER);
     let mut connector =
         enrol::Connector::new(now, secrets(), EXPORTER, b"csr".to_vec(), FINGERPRINT).unwrap();
-    edge.handle_input(&connector.poll_transmit().unwrap()).unwrap();
+    edge.handle_input(&connector.poll_transmit().unwrap())
+        .unwrap();
     assert!(edge.poll_event().is_some());
     // The edge's database has another public key for this id.
-    edge.key_found(other.signer.public_key(), &real.edge_proof, b"ca", TIME).unwrap();
-    connector.handle_input(&edge.poll_transmit().unwrap()).unwrap();
+    edge.key_found(other.signer.public_key(), &real.edge_proof, b"ca", TIME)
+        .unwrap();
+    connector
+        .handle_input(&edge.poll_transmit().unwrap())
+        .unwrap();
     let request = connector.poll_transmit().unwrap();
     assert_eq!(edge.handle_input(&request), Err(Error::ProofInvalid));
     assert!(edge.is_done());
@@ -82,7 +112,10 @@ fn enrolment_survives_any_cut_of_its_bytes() {
         let mut pair = EnrolPair::new(EXPORTER);
         pair.piece = piece;
         assert_eq!(pair.run(Decision::Accept), Ok(()), "pieces of {piece}");
-        assert!(matches!(pair.outcome, Some(enrol::ConnectorEvent::Enrolled(_))));
+        assert!(matches!(
+            pair.outcome,
+            Some(enrol::ConnectorEvent::Enrolled(_))
+        ));
     }
 }
 
@@ -92,10 +125,16 @@ fn a_message_in_the_wrong_state_is_a_typed_error_on_either_side() {
         let bytes = frame_of(*id, &[0; 64]);
         let mut edge = enrol::Edge::new(Instant::default(), EXPORTER);
         let result = edge.handle_input(&bytes);
-        assert!(result.is_err(), "{name} opens no enrolment with 64 zeros: {result:?}");
+        assert!(
+            result.is_err(),
+            "{name} opens no enrolment with 64 zeros: {result:?}"
+        );
         assert!(edge.poll_transmit().is_some(), "the peer is told why");
         let mut channel = Channel::<EdgeSide>::edge(Instant::default(), 1);
-        assert!(channel.handle_input(Instant::default(), &bytes).is_err(), "{name}");
+        assert!(
+            channel.handle_input(Instant::default(), &bytes).is_err(),
+            "{name}"
+        );
     }
 }
 
@@ -103,7 +142,8 @@ fn a_message_in_the_wrong_state_is_a_typed_error_on_either_side() {
 fn an_unknown_message_ends_the_connection_unless_it_is_ignorable() {
     let (mut connector, mut edge) = established();
     let now = Instant::default();
-    edge.handle_input(now, &frame_of(0x7fff | frame::IGNORABLE, b"new")).unwrap();
+    edge.handle_input(now, &frame_of(0x7fff | frame::IGNORABLE, b"new"))
+        .unwrap();
     assert!(edge.is_established());
     let unknown = edge.handle_input(now, &frame_of(0x7ffe, b"new"));
     assert_eq!(unknown, Err(Error::UnknownMessage { id: 0x7ffe }));
@@ -111,7 +151,9 @@ fn an_unknown_message_ends_the_connection_unless_it_is_ignorable() {
     connector.handle_input(now, &farewell).unwrap();
     assert_eq!(
         connector.poll_event(),
-        Some(ConnectorEvent::Closed { code: CloseCode::UnknownMessage })
+        Some(ConnectorEvent::Closed {
+            code: CloseCode::UnknownMessage
+        })
     );
 }
 
@@ -119,7 +161,13 @@ fn an_unknown_message_ends_the_connection_unless_it_is_ignorable() {
 fn a_frame_of_4_gib_ends_the_channel_before_anything_is_stored() {
     let (_, mut edge) = established();
     let result = edge.handle_input(Instant::default(), &[0xff; 6]);
-    assert_eq!(result, Err(Error::FrameLength { len: u32::MAX, max: limits::FRAME_BODY_MAX + 2 }));
+    assert_eq!(
+        result,
+        Err(Error::FrameLength {
+            len: u32::MAX,
+            max: limits::FRAME_BODY_MAX + 2
+        })
+    );
 }
 
 #[test]
@@ -127,11 +175,18 @@ fn a_session_is_offered_and_refused() {
     let (mut connector, mut edge) = established();
     let now = Instant::default();
     edge.open_session(b"grant").unwrap();
-    connector.handle_input(now, &edge.poll_transmit().unwrap()).unwrap();
-    let offered = ConnectorEvent::SessionOffered { grant: b"grant".to_vec() };
+    connector
+        .handle_input(now, &edge.poll_transmit().unwrap())
+        .unwrap();
+    let offered = ConnectorEvent::SessionOffered {
+        grant: b"grant".to_vec(),
+    };
     assert_eq!(connector.poll_event(), Some(offered));
-    connector.refuse_session([4; 16], SessionRefusal::NameNotFound, "no such name").unwrap();
-    edge.handle_input(now, &connector.poll_transmit().unwrap()).unwrap();
+    connector
+        .refuse_session([4; 16], SessionRefusal::NameNotFound, "no such name")
+        .unwrap();
+    edge.handle_input(now, &connector.poll_transmit().unwrap())
+        .unwrap();
     assert_eq!(
         edge.poll_event(),
         Some(EdgeEvent::SessionRefused {
@@ -147,7 +202,10 @@ fn a_silent_peer_is_dead_after_about_a_minute_and_a_living_one_never() {
     let (mut connector, mut edge) = established();
     let mut now = Instant::default();
     for _ in 0..1_000 {
-        now = connector.poll_timeout().unwrap().min(edge.poll_timeout().unwrap());
+        now = connector
+            .poll_timeout()
+            .unwrap()
+            .min(edge.poll_timeout().unwrap());
         connector.handle_timeout(now).unwrap();
         edge.handle_timeout(now).unwrap();
         exchange(now, &mut connector, &mut edge);
@@ -170,7 +228,12 @@ fn a_peer_that_never_greets_is_given_up() {
     let mut edge = Channel::<EdgeSide>::edge(Instant::default(), 1);
     let deadline = edge.poll_timeout().unwrap();
     assert_eq!(edge.handle_timeout(Instant::default()), Ok(()));
-    assert_eq!(edge.handle_timeout(deadline), Err(Error::TimedOut { awaited: "the greeting" }));
+    assert_eq!(
+        edge.handle_timeout(deadline),
+        Err(Error::TimedOut {
+            awaited: "the greeting"
+        })
+    );
 }
 
 #[test]
@@ -178,14 +241,20 @@ fn a_peer_that_pings_and_never_reads_is_closed_at_the_bound() {
     let (_, mut edge) = established();
     let ping = frame_of(Ping::ID, &[1]);
     let result = (0..100_000).find_map(|_| edge.handle_input(Instant::default(), &ping).err());
-    assert_eq!(result, Some(Error::OutboxFull { max: limits::OUTBOX_MAX }));
+    assert_eq!(
+        result,
+        Some(Error::OutboxFull {
+            max: limits::OUTBOX_MAX
+        })
+    );
 }
 
 #[test]
 fn grants_that_nobody_takes_are_bounded() {
     let (mut connector, _) = established();
     let offer = frame_of(OpenSession::ID, &[0]);
-    let result = (0..100_000).find_map(|_| connector.handle_input(Instant::default(), &offer).err());
+    let result =
+        (0..100_000).find_map(|_| connector.handle_input(Instant::default(), &offer).err());
     assert!(result.is_some());
 }
 
@@ -210,7 +279,12 @@ fn an_unknown_session_is_refused_with_its_code() {
     let mut attaching = Attaching::new(Instant::default(), [5; 16]).unwrap();
     let answer = refused(CloseCode::UnknownSession);
     let result = attaching.handle_input(&mut answer.as_slice());
-    assert_eq!(result, Err(Error::PeerClosed { code: CloseCode::UnknownSession }));
+    assert_eq!(
+        result,
+        Err(Error::PeerClosed {
+            code: CloseCode::UnknownSession
+        })
+    );
 }
 
 /// What the edge decides.
@@ -287,10 +361,17 @@ impl EnrolPair {
             (enrol::EdgeEvent::Lookup { key_id }, _) => {
                 assert_eq!(*key_id, real.id);
                 self.edge
-                    .key_found(real.signer.public_key(), &real.edge_proof, b"the edge's CA", TIME)
+                    .key_found(
+                        real.signer.public_key(),
+                        &real.edge_proof,
+                        b"the edge's CA",
+                        TIME,
+                    )
                     .unwrap();
             }
-            (enrol::EdgeEvent::Request { .. }, Decision::Refuse(reason)) => self.edge.refuse(reason),
+            (enrol::EdgeEvent::Request { .. }, Decision::Refuse(reason)) => {
+                self.edge.refuse(reason)
+            }
             (enrol::EdgeEvent::Request { csr, fingerprint }, _) => {
                 assert_eq!(*fingerprint, FINGERPRINT);
                 self.csr_at_edge = Some(csr.clone());
@@ -316,8 +397,12 @@ fn established() -> (Channel<ConnectorSide>, Channel<EdgeSide>) {
     let now = Instant::default();
     let mut connector = Channel::connector(now, 1, "0.1.0", FINGERPRINT).unwrap();
     let mut edge = Channel::edge(now, 2);
-    edge.handle_input(now, &connector.poll_transmit().unwrap()).unwrap();
-    let greeted = EdgeEvent::Greeted { version: "0.1.0".into(), fingerprint: FINGERPRINT };
+    edge.handle_input(now, &connector.poll_transmit().unwrap())
+        .unwrap();
+    let greeted = EdgeEvent::Greeted {
+        version: "0.1.0".into(),
+        fingerprint: FINGERPRINT,
+    };
     assert_eq!(edge.poll_event(), Some(greeted));
     edge.welcome(&Welcome {
         name: "mumbai-01",
@@ -326,8 +411,13 @@ fn established() -> (Channel<ConnectorSide>, Channel<EdgeSide>) {
         reconnect_cap_ms: 30_000,
     })
     .unwrap();
-    connector.handle_input(now, &edge.poll_transmit().unwrap()).unwrap();
-    assert!(matches!(connector.poll_event(), Some(ConnectorEvent::Welcomed { .. })));
+    connector
+        .handle_input(now, &edge.poll_transmit().unwrap())
+        .unwrap();
+    assert!(matches!(
+        connector.poll_event(),
+        Some(ConnectorEvent::Welcomed { .. })
+    ));
     (connector, edge)
 }
 
@@ -357,5 +447,11 @@ fn frame_of(id: u16, body: &[u8]) -> Vec<u8> {
 fn a_hello_that_is_too_long_is_an_error() {
     let mut edge = enrol::Edge::new(Instant::default(), EXPORTER);
     let result = edge.handle_input(&frame_of(EnrolHello::ID, &[0; 17]));
-    assert_eq!(result, Err(Error::TrailingBytes { id: EnrolHello::ID, extra: 1 }));
+    assert_eq!(
+        result,
+        Err(Error::TrailingBytes {
+            id: EnrolHello::ID,
+            extra: 1
+        })
+    );
 }

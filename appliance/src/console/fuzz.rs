@@ -139,7 +139,7 @@ impl<'a> Script<'a> {
     }
 
     fn fact(&mut self) -> Fact {
-        match self.byte().unwrap_or(0) % 9 {
+        match self.byte().unwrap_or(0) % 10 {
             0 => Fact::Booted {
                 version: self.string(),
             },
@@ -177,6 +177,10 @@ impl<'a> Script<'a> {
             },
             7 => Fact::Problem {
                 text: self.string(),
+            },
+            8 => Fact::Memory {
+                total_kib: self.u32(),
+                available_kib: self.u32(),
             },
             // Rarely, since nothing is asked after it.
             _ if self.byte() == Some(255) => Fact::ShuttingDown { restart: true },

@@ -50,10 +50,10 @@ pub enum Action {
 #[derive(Debug, Default)]
 pub struct Model {
     pub(super) shutting_down: Option<bool>,
-    /// What the network waits for, and since when.
-    pub(super) network_wait: Option<(Awaited, u64)>,
-    /// Since when the clock waits for a server.
-    pub(super) time_wait: Option<u64>,
+    /// What the network waits for.
+    network_wait: Option<Wait>,
+    /// That the clock waits for a server.
+    time_wait: Option<Wait>,
     pub(super) connector: Connector,
     /// Something typed was sent and the connector has not moved yet.
     pub(super) submitted: Option<Submitted>,
@@ -64,6 +64,17 @@ pub struct Model {
     problem: Option<(u64, Text<160>)>,
     /// Errors that left a line since the connector was last connected.
     errors_said: Vec<Text<160>>,
+}
+
+/// A wait of PID 1 for something outside.
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    what: Awaited,
+    since_us: u64,
+    /// It left a line.
+    said: bool,
+    /// It, or one that it followed without anything being reached between them, left a line.
+    outage_said: bool,
 }
 
 /// What is known about the connector.
@@ -100,6 +111,7 @@ impl Model {
     /// Takes an event that happened at `now_us` of `CLOCK_BOOTTIME`.
     pub fn update(&mut self, now_us: u64, event: Event<'_>) -> Vec<Action> {
         let mut actions = Vec::new();
+        self.say_waits(now_us, &mut actions);
         match event {
             Event::Message(ToConsole::Start { terminals }) => {
                 self.terminals = terminals.iter().map(|name| Terminal::new(name)).collect();
@@ -120,9 +132,11 @@ impl Model {
     /// When to send [`Event::Tick`] although nothing else happens.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<u64> {
-        self.submitted
-            .as_ref()
-            .map(|submitted| submitted.at_us.saturating_add(PATIENCE_US))
+        let submitted = self.submitted.as_ref();
+        let answer_due = submitted.map(|submitted| submitted.at_us.saturating_add(PATIENCE_US));
+        let waits = [&self.network_wait, &self.time_wait];
+        let lines_due = waits.into_iter().flatten().filter_map(Wait::line_due);
+        lines_due.chain(answer_due).min()
     }
 
     /// What the operator of a terminal is asked for now, if anything.
@@ -164,20 +178,36 @@ impl Model {
     /// What PID 1 waits for, and since when; the network first, since the clock needs it.
     #[must_use]
     pub fn waits_for(&self) -> Option<(Awaited, u64)> {
-        self.network_wait
-            .or_else(|| self.time_wait.map(|since_us| (Awaited::Time, since_us)))
+        let wait = self.network_wait.or(self.time_wait)?;
+        Some((wait.what, wait.since_us))
+    }
+
+    /// Leaves a line for each wait that lasts. Most of those of a boot are over in a moment, and a
+    /// line would send the operator looking for a fault that is not there.
+    fn say_waits(&mut self, now_us: u64, actions: &mut Vec<Action>) {
+        let waits = [&mut self.network_wait, &mut self.time_wait];
+        for wait in waits.into_iter().flatten() {
+            if wait.line_due().is_some_and(|due_us| due_us <= now_us) {
+                (wait.said, wait.outage_said) = (true, true);
+                let lasted_us = now_us.saturating_sub(wait.since_us);
+                let line = stamp(now_us) + &sentence::waiting(wait.what, lasted_us);
+                actions.push(Action::Say {
+                    terminal: None,
+                    line,
+                });
+            }
+        }
     }
 
     fn fact(&mut self, fact: Fact, at_us: u64, actions: &mut Vec<Action>) {
         if self.is_news(&fact, at_us) {
             let line = match fact {
                 Fact::Booted { .. } => sentence::fact(&fact),
-                Fact::Waiting { since_boot_us, .. } => {
-                    stamp(since_boot_us) + &sentence::fact(&fact)
-                }
                 Fact::Nic { .. }
                 | Fact::NetUp(_)
                 | Fact::ClockOk { .. }
+                | Fact::Memory { .. }
+                | Fact::Waiting { .. }
                 | Fact::ServiceDied { .. }
                 | Fact::Problem { .. }
                 | Fact::ShuttingDown { .. } => stamp(at_us) + &sentence::fact(&fact),
@@ -188,11 +218,9 @@ impl Model {
             });
         }
         match fact {
-            Fact::Booted { .. } | Fact::ServiceDied { .. } => {}
-            Fact::Nic { .. } => {
-                self.network_wait.take_if(|(what, _)| *what == Awaited::Nic);
-                self.nic = Some(fact);
-            }
+            Fact::Booted { .. } | Fact::Memory { .. } | Fact::ServiceDied { .. } => {}
+            // What is waited for next, PID 1 says next.
+            Fact::Nic { .. } => self.nic = Some(fact),
             Fact::NetUp(lease) => {
                 self.network_wait = None;
                 self.lease = Some(lease);
@@ -202,15 +230,15 @@ impl Model {
                 self.clock = Some(fact);
             }
             Fact::Waiting {
-                what: Awaited::Time,
-                since_boot_us,
-            } => {
-                self.time_wait = Some(since_boot_us);
-            }
-            Fact::Waiting {
                 what,
                 since_boot_us,
-            } => self.network_wait = Some((what, since_boot_us)),
+            } => {
+                let wait = match what {
+                    Awaited::Time => &mut self.time_wait,
+                    Awaited::Nic | Awaited::Link | Awaited::Lease => &mut self.network_wait,
+                };
+                *wait = Some(Wait::after(wait.as_ref(), what, since_boot_us));
+            }
             Fact::Problem { text } => self.problem = Some((at_us, text)),
             Fact::ShuttingDown { restart } => {
                 self.shutting_down = Some(restart);
@@ -223,10 +251,12 @@ impl Model {
     /// renewed and clocks measured all the time.
     fn is_news(&self, fact: &Fact, at_us: u64) -> bool {
         match fact {
-            Fact::Booted { .. } | Fact::ServiceDied { .. } => true,
-            Fact::Nic { .. } => self.nic.as_ref() != Some(fact),
+            Fact::Booted { .. } | Fact::Memory { .. } | Fact::ServiceDied { .. } => true,
+            Fact::Nic { .. } => {
+                self.network_wait.is_some_and(|wait| wait.said) || self.nic.as_ref() != Some(fact)
+            }
             Fact::NetUp(lease) => {
-                self.network_wait.is_some()
+                self.network_wait.is_some_and(|wait| wait.outage_said)
                     || self.lease.as_ref().map(sentence::network_up)
                         != Some(sentence::network_up(lease))
             }
@@ -234,18 +264,12 @@ impl Model {
                 server, offset_us, ..
             } => {
                 let same_server = matches!(&self.clock, Some(Fact::ClockOk { server: known, .. }) if known == server);
-                self.time_wait.is_some()
+                self.time_wait.is_some_and(|wait| wait.outage_said)
                     || !same_server
                     || offset_us.unsigned_abs() >= CLOCK_NEWS_US
             }
-            Fact::Waiting {
-                what: Awaited::Time,
-                since_boot_us,
-            } => self.time_wait != Some(*since_boot_us),
-            Fact::Waiting {
-                what,
-                since_boot_us,
-            } => self.network_wait != Some((*what, *since_boot_us)),
+            // It leaves its line when it lasts.
+            Fact::Waiting { .. } => false,
             Fact::Problem { text } => self
                 .problem
                 .as_ref()
@@ -505,6 +529,24 @@ impl Model {
     }
 }
 
+impl Wait {
+    /// The wait that a fact tells of, when `before` is the one in force: the same or another.
+    fn after(before: Option<&Self>, what: Awaited, since_us: u64) -> Self {
+        let same = |wait: &Self| (wait.what, wait.since_us) == (what, since_us);
+        Self {
+            what,
+            since_us,
+            said: before.is_some_and(|wait| wait.said && same(wait)),
+            outage_said: before.is_some_and(|wait| wait.outage_said),
+        }
+    }
+
+    /// When it leaves its line, unless it has.
+    fn line_due(&self) -> Option<u64> {
+        (!self.said).then(|| self.since_us.saturating_add(WAIT_NEWS_US))
+    }
+}
+
 impl Terminal {
     fn new(name: &str) -> Self {
         Self {
@@ -534,6 +576,9 @@ impl Action {
         }
     }
 }
+
+/// A wait that is over sooner leaves no line in the history; the live line shows it at once.
+const WAIT_NEWS_US: u64 = 2_000_000;
 
 /// How long the connector may take to react to what was typed before the operator is asked again.
 const PATIENCE_US: u64 = 10_000_000;

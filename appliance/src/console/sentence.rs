@@ -1,14 +1,15 @@
 //! Each fact, phase and refusal in words, with what to do about it.
 //!
 //! Automated readers wait for the phrases `Network up:`, `Clock set by`, `Waiting for`,
-//! `Connecting to`, `Connected to`, `Disconnected from`, `Key refused:` and `Shutting down`; they stay.
+//! `Connecting to`, `Connected to`, `Memory:`, `Disconnected from`, `Key refused:` and `Shutting
+//! down`; they stay.
 
 use core::net::Ipv4Addr;
 
 use connector_proto::local::{Awaited, ConnectorStatus, Fact, KeyRefused, Lease, Phase};
 use connector_proto::message::EnrolRefusal;
 
-use super::text::{bound, date, offset, printable};
+use super::text::{bound, date, duration, mebibytes, offset, printable};
 
 /// The sentence a fact leaves on the screen.
 #[must_use]
@@ -26,7 +27,18 @@ pub fn fact(fact: &Fact) -> String {
             offset(*offset_us),
             bound(*bound_us)
         ),
-        Fact::Waiting { what, .. } => format!("Waiting for {}. {}", awaited(*what), hint(*what)),
+        Fact::Memory {
+            total_kib,
+            available_kib,
+        } => {
+            let used_kib = total_kib.saturating_sub(*available_kib);
+            format!(
+                "Memory: {} MiB in use of {} MiB",
+                mebibytes(used_kib),
+                mebibytes(*total_kib)
+            )
+        }
+        Fact::Waiting { what, .. } => format!("Waiting for {}", awaited(*what)),
         Fact::ServiceDied {
             service,
             how,
@@ -41,6 +53,17 @@ pub fn fact(fact: &Fact) -> String {
         Fact::Problem { text } => printable(text),
         Fact::ShuttingDown { restart } => shutting_down(*restart).to_owned(),
     }
+}
+
+/// The sentence of a wait that lasts, with what may be the matter.
+#[must_use]
+pub fn waiting(what: Awaited, lasted_us: u64) -> String {
+    format!(
+        "Waiting for {} for {}. {}",
+        awaited(what),
+        duration(lasted_us),
+        hint(what)
+    )
 }
 
 /// What is waited for, to follow "Waiting for".

@@ -111,6 +111,12 @@ pub fn amount(bytes: u64) -> String {
     format!("{value} {}", unit.unwrap_or(&"B"))
 }
 
+/// An amount of KiB in MiB, rounded.
+#[must_use]
+pub fn mebibytes(kib: u32) -> u32 {
+    kib / 1024 + u32::from(kib % 1024 >= 512)
+}
+
 /// A signed offset in microseconds as seconds with three decimals.
 #[must_use]
 pub fn offset(us: i64) -> String {
@@ -233,6 +239,10 @@ mod tests {
         assert_eq!(
             [count(0, "use"), count(1, "use"), count(2, "use")],
             ["no uses", "1 use", "2 uses"]
+        );
+        assert_eq!(
+            [mebibytes(108_820), mebibytes(511), mebibytes(u32::MAX)],
+            [106, 0, 4_194_304]
         );
     }
 

@@ -14,6 +14,7 @@ use crate::clock::{self, Decision};
 use crate::hardware::{self, StatePartition};
 use crate::hub::Topic;
 use crate::lease;
+use crate::memory;
 use crate::network::Change;
 use crate::service::{Condition, Service};
 
@@ -210,6 +211,18 @@ impl Machine {
         clock::set_real(to)?;
         self.clock_set_at = clock::boot_now();
         Ok(())
+    }
+
+    /// Tells how much memory the machine uses, if that is due.
+    pub(super) fn measure_memory(&mut self, now: Instant) {
+        if !self.hub.is_memory_due() {
+            return;
+        }
+        let Some(memory) = memory::read() else {
+            return log::warn!("/proc/meminfo is not understood");
+        };
+        let letters = self.hub.memory(now, memory);
+        self.deliver(letters);
     }
 
     fn distrust(&mut self, now: Instant, sample: &Sample, claim: &str) {

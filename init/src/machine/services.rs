@@ -163,6 +163,7 @@ impl Machine {
                     self.take(service, |machine, FromConnector::Status(status)| {
                         let letters = machine.hub.status(status);
                         machine.deliver(letters);
+                        machine.measure_memory(now);
                     })
                 }
                 Service::Netd => self.take(service, |machine, message| match message {

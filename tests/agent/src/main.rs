@@ -17,8 +17,8 @@ use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// The product's init, under the name the lab gave it.
-const REAL_INIT: &str = "/real/init";
+/// Where the lab put the product's init, under each of its names.
+const REAL: &str = "/real";
 /// A device node for ttyS1 outside of `/dev`, which the real init mounts over.
 const PORT: &str = "/real/ttyS1";
 /// Tells the ordinary process from PID 1.
@@ -38,8 +38,12 @@ fn main() {
         eprintln!("agent: {error}");
     }
     // netd and timed are the same binary under other names.
-    let error = Command::new(REAL_INIT).arg0(name).args(std::env::args().skip(1)).exec();
-    eprintln!("agent: {REAL_INIT}: {error}");
+    let program = format!("{REAL}/{}", name.rsplit('/').next().unwrap_or_default());
+    let error = Command::new(&program)
+        .arg0(name)
+        .args(std::env::args().skip(1))
+        .exec();
+    eprintln!("agent: {program}: {error}");
 }
 
 fn serve() -> std::io::Result<()> {
@@ -69,7 +73,10 @@ fn processes() -> Vec<(Pid, u32, String)> {
             let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
             let is_kernel_thread = fs::read(entry.path().join("cmdline")).ok()?.is_empty();
             let uid = entry.metadata().ok()?.uid();
-            let name = fs::read_to_string(entry.path().join("comm")).ok()?.trim().to_owned();
+            let name = fs::read_to_string(entry.path().join("comm"))
+                .ok()?
+                .trim()
+                .to_owned();
             (!is_kernel_thread && pid != rustix::process::getpid()).then_some((pid, uid, name))
         })
         .collect()

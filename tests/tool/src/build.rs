@@ -16,7 +16,12 @@ pub fn image(arguments: &[String]) -> Result<(), Failed> {
     host(&["image-builder"])?;
     let mut command = cargo(&["run", "--quiet", "-p", "image-builder", "--"]);
     if arguments.first().is_none_or(|first| first.starts_with('-')) {
-        command.arg("build").arg("--binaries").arg(binaries).arg("--out").arg(target_dir().join("image"));
+        command
+            .arg("build")
+            .arg("--binaries")
+            .arg(binaries)
+            .arg("--out")
+            .arg(target_dir().join("image"));
     }
     step::run("image", command.args(arguments))
 }
@@ -32,12 +37,26 @@ pub fn host(packages: &[&str]) -> Result<(), Failed> {
 
 /// Builds the static binaries that run in the VM; returns the folder they are in.
 fn guest() -> Result<PathBuf, Failed> {
+    static_build("build of what runs in the VM", &["init", "appliance"])
+}
+
+fn static_build(name: &str, packages: &[&str]) -> Result<PathBuf, Failed> {
     let target_dir = target_dir().join("appliance");
     let mut command = cargo(&["build", "--quiet", "--profile", PROFILE, "--target", TARGET]);
-    command.args(["-p", "init", "-p", "appliance", "--target-dir"]).arg(&target_dir);
-    command.env("RUSTFLAGS", rustflags()).env_remove("CARGO_ENCODED_RUSTFLAGS");
-    step::run("build of what runs in the VM", &mut command)?;
+    for package in packages {
+        command.args(["-p", package]);
+    }
+    command.arg("--target-dir").arg(&target_dir);
+    command
+        .env("RUSTFLAGS", rustflags())
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    step::run(name, &mut command)?;
     Ok(target_dir.join(TARGET).join(PROFILE))
+}
+
+/// Builds the test agent, which runs in test VMs only.
+pub fn agent() -> Result<(), Failed> {
+    static_build("build of the test agent", &["agent"]).map(drop)
 }
 
 /// Static linking, and no path of this machine in the binaries: the image is to be the same
@@ -48,7 +67,9 @@ fn rustflags() -> String {
         flags.push(format!("--remap-path-prefix={}={to}", from.display()));
     };
     remap(&workspace(), "/outgate");
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let home = std::env::var_os("HOME")
+        .map(PathBuf::from)
+        .unwrap_or_default();
     let cargo_home = std::env::var_os("CARGO_HOME").map_or(home.join(".cargo"), PathBuf::from);
     remap(&cargo_home, "/cargo");
     flags.join(" ")
@@ -64,7 +85,8 @@ pub fn cargo(arguments: &[&str]) -> Command {
 
 /// Where cargo puts what it builds.
 pub fn target_dir() -> PathBuf {
-    let dir = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    let dir =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     workspace().join(dir)
 }
 

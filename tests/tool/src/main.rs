@@ -48,7 +48,10 @@ fn demo(arguments: &[String]) -> Result<(), Failed> {
     packages::ensure()?;
     build::image(&[])?;
     build::host(&["edge", "tests"])?;
-    step::run_quietly("demo", build::cargo(&["run", "--quiet", "-p", "tests", "--bin", "demo", "--"]).args(arguments))
+    step::run_quietly(
+        "demo",
+        build::cargo(&["run", "--quiet", "-p", "tests", "--bin", "demo", "--"]).args(arguments),
+    )
 }
 
 fn image(arguments: &[String]) -> Result<(), Failed> {
@@ -60,5 +63,8 @@ fn vm(arguments: &[String]) -> Result<(), Failed> {
     packages::ensure()?;
     build::image(&[])?;
     build::host(&["qemu"])?;
-    step::run_quietly("vm", build::cargo(&["run", "--quiet", "-p", "qemu", "--bin", "vm", "--"]).args(arguments))
+    step::run_quietly(
+        "vm",
+        build::cargo(&["run", "--quiet", "-p", "qemu", "--bin", "vm", "--"]).args(arguments),
+    )
 }

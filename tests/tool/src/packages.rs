@@ -8,11 +8,23 @@ use crate::step::{self, Failed};
 const PACKAGES: &[(&str, &str)] = &[
     ("bc", "kernel build: computes time constants"),
     ("bison", "kernel build: parser of Kconfig"),
-    ("curl", "demo and tests: fetches the private page as a user would"),
-    ("dosfstools", "tests: a second opinion on the FAT partitions"),
+    (
+        "curl",
+        "demo and tests: fetches the private page as a user would",
+    ),
+    (
+        "dosfstools",
+        "tests: a second opinion on the FAT partitions",
+    ),
     ("flex", "kernel build: lexer of Kconfig"),
-    ("gcc", "kernel build, and the C parts of ring, SQLite and zstd"),
-    ("gcc-12-plugin-dev", "kernel build: hardening plugins of the compiler"),
+    (
+        "gcc",
+        "kernel build, and the C parts of ring, SQLite and zstd",
+    ),
+    (
+        "gcc-12-plugin-dev",
+        "kernel build: hardening plugins of the compiler",
+    ),
     ("gdisk", "tests: a second opinion on the partition table"),
     ("grub-common", "image: grub-mkimage"),
     ("grub-efi-amd64-bin", "image: boot loader for UEFI"),
@@ -30,8 +42,10 @@ const PACKAGES: &[(&str, &str)] = &[
 
 /// Installs what is missing; without the rights to do so it says which command does.
 pub fn ensure() -> Result<(), Failed> {
-    let missing: Vec<&(&str, &str)> =
-        PACKAGES.iter().filter(|(package, _)| !is_installed(package)).collect();
+    let missing: Vec<&(&str, &str)> = PACKAGES
+        .iter()
+        .filter(|(package, _)| !is_installed(package))
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -40,31 +54,44 @@ pub fn ensure() -> Result<(), Failed> {
         eprintln!("    {package:20} {reason}");
     }
     let names: Vec<&str> = missing.iter().map(|(package, _)| *package).collect();
-    let install = format!("apt-get install --yes --no-install-recommends {}", names.join(" "));
+    let install = format!(
+        "apt-get install --yes --no-install-recommends {}",
+        names.join(" ")
+    );
     if !is_root() {
-        let why = format!("run this once, then try again:\n\n    sudo apt-get update && sudo {install}\n");
+        let why = format!(
+            "run this once, then try again:\n\n    sudo apt-get update && sudo {install}\n"
+        );
         return Err(Failed { why });
     }
     step::run("apt-get update", apt().arg("update").stdout(Stdio::null()))?;
     let mut command = apt();
-    command.args(["install", "--yes", "--no-install-recommends"]).args(names);
+    command
+        .args(["install", "--yes", "--no-install-recommends"])
+        .args(names);
     step::run(&install, command.stdout(Stdio::null()))
 }
 
 fn apt() -> Command {
     let mut command = Command::new("apt-get");
-    command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
+    command
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null());
     command
 }
 
 fn is_installed(package: &str) -> bool {
-    let output =
-        Command::new("dpkg-query").args(["--show", "--showformat=${db:Status-Status}", package]).output();
+    let output = Command::new("dpkg-query")
+        .args(["--show", "--showformat=${db:Status-Status}", package])
+        .output();
     output.is_ok_and(|output| output.status.success() && output.stdout == b"installed")
 }
 
 fn is_root() -> bool {
-    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+    Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 
 #[cfg(test)]

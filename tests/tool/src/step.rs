@@ -34,10 +34,14 @@ pub fn run(name: &str, command: &mut Command) -> Result<(), Failed> {
 pub fn run_quietly(name: &str, command: &mut Command) -> Result<(), Failed> {
     match command.status() {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Failed { why: format!("{name} ended with {status}") }),
+        Ok(status) => Err(Failed {
+            why: format!("{name} ended with {status}"),
+        }),
         Err(error) => {
             let program = command.get_program().to_string_lossy().into_owned();
-            Err(Failed { why: format!("{name}: {program} cannot be started: {error}") })
+            Err(Failed {
+                why: format!("{name}: {program} cannot be started: {error}"),
+            })
         }
     }
 }

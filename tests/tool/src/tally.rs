@@ -17,11 +17,17 @@ impl Tally {
     /// Adds a line of libtest's output if it is a summary:
     /// `test result: ok. 3 passed; 0 failed; 1 ignored; ...`.
     pub fn add_line(&mut self, line: &str) {
-        let Some(rest) = line.strip_prefix("test result:") else { return };
+        let Some(rest) = line.strip_prefix("test result:") else {
+            return;
+        };
         for part in rest.split(['.', ';']) {
             let mut words = part.split_whitespace();
-            let (Some(count), Some(what)) = (words.next(), words.next()) else { continue };
-            let Ok(count) = count.parse::<u32>() else { continue };
+            let (Some(count), Some(what)) = (words.next(), words.next()) else {
+                continue;
+            };
+            let Ok(count) = count.parse::<u32>() else {
+                continue;
+            };
             match what {
                 "passed" => self.passed += count,
                 "failed" => self.failed += count,
@@ -49,7 +55,11 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+        write!(
+            f,
+            "{} passed, {} failed, {} skipped",
+            self.passed, self.failed, self.skipped
+        )
     }
 }
 
@@ -61,9 +71,18 @@ mod tests {
     fn summaries_are_added_and_other_lines_are_not() {
         let mut tally = Tally::default();
         tally.add_line("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.10s");
-        tally.add_line("test result: FAILED. 2 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out");
+        tally.add_line(
+            "test result: FAILED. 2 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out",
+        );
         tally.add_line("test nothing ... ok");
-        assert_eq!(tally, Tally { passed: 5, failed: 4, skipped: 1 });
+        assert_eq!(
+            tally,
+            Tally {
+                passed: 5,
+                failed: 4,
+                skipped: 1
+            }
+        );
         tally.skip(2);
         assert_eq!(tally.to_string(), "3 passed, 4 failed, 3 skipped");
     }

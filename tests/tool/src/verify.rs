@@ -20,7 +20,10 @@ pub fn run(arguments: &[String]) -> ExitCode {
         [] => false,
         [only] if only == "--long" => true,
         other => {
-            eprintln!("unknown argument {:?}; the only one is --long", other.join(" "));
+            eprintln!(
+                "unknown argument {:?}; the only one is --long",
+                other.join(" ")
+            );
             return ExitCode::from(2);
         }
     };
@@ -31,20 +34,51 @@ pub fn run(arguments: &[String]) -> ExitCode {
     }
     println!("verify took {:.0} s", start.elapsed().as_secs_f32());
     println!("{tally}");
-    if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if tally.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn all(tally: &mut Tally, long: bool) -> Result<(), Failed> {
     packages::ensure()?;
-    check(tally, "format", &mut build::cargo(&["fmt", "--all", "--check"]));
-    let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+    check(
+        tally,
+        "format",
+        &mut build::cargo(&["fmt", "--all", "--check"]),
+    );
+    let clippy = [
+        "clippy",
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "--deny",
+        "warnings",
+    ];
     check(tally, "lints", &mut build::cargo(&clippy));
     deny(tally);
-    let unit = ["test", "--quiet", "--workspace", "--exclude", "tests", "--no-fail-fast"];
+    let unit = [
+        "test",
+        "--quiet",
+        "--workspace",
+        "--exclude",
+        "tests",
+        "--no-fail-fast",
+    ];
     tests(tally, "unit tests", &mut build::cargo(&unit), long)?;
     build::image(&[])?;
     build::host(&["edge"])?;
-    let vm = ["test", "-p", "tests", "--no-fail-fast", "--", VM_TEST_THREADS];
+    build::agent()?;
+    let vm = [
+        "test",
+        "-p",
+        "tests",
+        "--no-fail-fast",
+        "--",
+        VM_TEST_THREADS,
+    ];
     tests(tally, "VM tests", &mut build::cargo(&vm), long)
 }
 
@@ -59,9 +93,20 @@ fn check(tally: &mut Tally, name: &str, command: &mut Command) {
 /// Licences, sources and banned crates, where cargo-deny is installed. Its advisories need a
 /// database from the network and are left to a machine that has one.
 fn deny(tally: &mut Tally) {
-    let version = build::cargo(&["deny", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let version = build::cargo(&["deny", "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     if version.is_ok_and(|status| status.success()) {
-        let arguments = ["deny", "--config", ".deny.toml", "check", "bans", "licenses", "sources"];
+        let arguments = [
+            "deny",
+            "--config",
+            ".deny.toml",
+            "check",
+            "bans",
+            "licenses",
+            "sources",
+        ];
         check(tally, "dependencies", &mut build::cargo(&arguments));
     } else {
         eprintln!("skipped: dependencies: cargo-deny is not installed (cargo install cargo-deny)");
@@ -75,16 +120,21 @@ fn tests(tally: &mut Tally, name: &str, command: &mut Command, long: bool) -> Re
     eprintln!("==> {name}");
     let start = Instant::now();
     let skips = build::target_dir().join("skips");
-    std::fs::write(&skips, "").map_err(|error| Failed { why: format!("{}: {error}", skips.display()) })?;
-    command.env("OUTGATE_SKIP_LOG", &skips).stdout(Stdio::piped());
+    std::fs::write(&skips, "").map_err(|error| Failed {
+        why: format!("{}: {error}", skips.display()),
+    })?;
+    command
+        .env("OUTGATE_SKIP_LOG", &skips)
+        .stdout(Stdio::piped());
     if long {
         command.env("OUTGATE_LONG", "1");
     }
     if std::env::var_os("CI").is_some() {
         command.env("OUTGATE_REQUIRE_VM", "1");
     }
-    let mut child =
-        command.spawn().map_err(|error| Failed { why: format!("{name}: cargo cannot be started: {error}") })?;
+    let mut child = command.spawn().map_err(|error| Failed {
+        why: format!("{name}: cargo cannot be started: {error}"),
+    })?;
     let before = tally.failed;
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
@@ -92,7 +142,9 @@ fn tests(tally: &mut Tally, name: &str, command: &mut Command, long: bool) -> Re
             tally.add_line(&line);
         }
     }
-    let status = child.wait().map_err(|error| Failed { why: format!("{name}: {error}") })?;
+    let status = child.wait().map_err(|error| Failed {
+        why: format!("{name}: {error}"),
+    })?;
     report_skips(tally, &skips);
     eprintln!("    {name}: {:.1} s", start.elapsed().as_secs_f32());
     // A runner that failed without counting a failure did not get as far as the tests.

@@ -24,22 +24,104 @@ fn a_boot_is_told_fact_by_fact() {
     operator.fact(3_020_000, Fact::NetUp(lease()));
     operator.wait_for(3_030_000, Awaited::Time);
     operator.fact(3_200_000, clock(312_000));
+    assert_eq!(operator.live(0), "Starting");
+    let memory = Fact::Memory {
+        total_kib: 108_820,
+        available_kib: 66_940,
+    };
+    operator.fact(9_310_000, memory);
     assert_eq!(
         operator.history(0),
         [
             "Outgate 0.1.0",
             "[     2.41] NIC eth0 00:50:56:12:34:56",
-            "[     2.50] Waiting for the NIC's link. Is the virtual NIC ticked \"connected\",",
-            "            or the cable plugged in?",
-            "[     2.60] Waiting for a DHCP server's answer. Is the virtual network",
-            "            connected to a network with DHCP?",
             "[     3.02] Network up: 10.77.0.15/24, gateway 10.77.0.1, DHCP from 10.77.0.1",
-            "[     3.03] Waiting for an NTP server's answer. Does the firewall let UDP port",
-            "            123 out?",
             "[     3.20] Clock set by NTP server 10.77.0.123: moved +0.312 s, within 4 ms",
+            "[     9.31] Memory: 41 MiB in use of 106 MiB",
         ]
     );
-    assert_eq!(operator.live(0), "Starting");
+}
+
+#[test]
+fn a_wait_that_lasts_leaves_one_line_with_what_may_be_the_matter() {
+    let mut operator = Operator::new();
+    let mut at_us = 0;
+    for what in [Awaited::Nic, Awaited::Link, Awaited::Lease, Awaited::Time] {
+        operator.wait_for(at_us, what);
+        assert_eq!(operator.model.poll_timeout(), Some(at_us + 2_000_000));
+        for _ in 0..5 {
+            operator.pass(1);
+            operator.wait_for(at_us, what);
+        }
+        if what == Awaited::Lease {
+            operator.fact(operator.now_us, Fact::NetUp(lease()));
+        }
+        assert_eq!(operator.model.poll_timeout(), None);
+        at_us = operator.now_us;
+    }
+    assert_eq!(
+        operator.history(0),
+        [
+            "[     2.00] Waiting for a NIC for 0:02. Add a network adapter to the virtual",
+            "            machine.",
+            "[     7.00] Waiting for the NIC's link for 0:02. Is the virtual NIC ticked",
+            "            \"connected\", or the cable plugged in?",
+            "[    12.00] Waiting for a DHCP server's answer for 0:02. Is the virtual network",
+            "            connected to a network with DHCP?",
+            "[    15.00] Network up: 10.77.0.15/24, gateway 10.77.0.1, DHCP from 10.77.0.1",
+            "[    17.00] Waiting for an NTP server's answer for 0:02. Does the firewall let",
+            "            UDP port 123 out?",
+        ]
+    );
+}
+
+#[test]
+fn a_link_that_blinks_leaves_no_line_and_one_that_stays_away_leaves_two() {
+    let mut operator = Operator::new();
+    operator.fact(1, Fact::NetUp(lease()));
+    operator.forget_history();
+    operator.wait_for(5_000_000, Awaited::Link);
+    assert_eq!(operator.live(0), "Waiting for the NIC's link for 0:00");
+    operator.fact(5_500_000, Fact::NetUp(lease()));
+    assert_eq!(operator.history(0), [""; 0]);
+    // The second wait of an outage is short, the first was not.
+    operator.wait_for(6_000_000, Awaited::Link);
+    operator.wait_for(9_000_000, Awaited::Lease);
+    operator.fact(9_100_000, Fact::NetUp(lease()));
+    assert!(operator.history(0)[0].starts_with("[     9.00] Waiting for the NIC's link for 0:03."));
+    assert!(operator.history(0)[2].starts_with("[     9.10] Network up:"));
+}
+
+#[test]
+fn a_nic_that_comes_back_after_a_wait_is_said_although_it_is_the_same() {
+    let nic = || Fact::Nic {
+        interface: "eth0".try_into().unwrap(),
+        mac: [2; 6],
+    };
+    let mut operator = Operator::new();
+    operator.fact(1, nic());
+    operator.fact(2, Fact::NetUp(lease()));
+    operator.wait_for(3, Awaited::Nic);
+    operator.pass(3);
+    operator.forget_history();
+    operator.fact(operator.now_us, nic());
+    operator.wait_for(operator.now_us, Awaited::Lease);
+    operator.fact(operator.now_us, Fact::NetUp(lease()));
+    let said = operator.history(0);
+    assert!(said[0].ends_with("NIC eth0 02:02:02:02:02:02"), "{said:?}");
+    assert!(said[1].contains("Network up:"), "{said:?}");
+}
+
+#[test]
+fn a_console_that_starts_again_says_at_once_what_has_been_waited_for() {
+    let mut operator = Operator::new();
+    operator.now_us = 60_000_000;
+    operator.wait_for(2_000_000, Awaited::Lease);
+    operator.pass(0);
+    assert!(
+        operator.history(0)[0]
+            .starts_with("[    60.00] Waiting for a DHCP server's answer for 0:58.")
+    );
 }
 
 #[test]
@@ -81,11 +163,8 @@ fn facts_that_say_nothing_new_leave_no_line() {
     );
     operator.fact(4, clock(-2_000));
     assert_eq!(operator.history(0), [""; 0]);
-    operator.wait_for(5, Awaited::Lease);
-    operator.fact(6_000_000, Fact::NetUp(lease()));
     operator.fact(7_000_000, clock(-200_000));
-    assert!(operator.history(0)[2].starts_with("[     6.00] Network up:"));
-    assert!(operator.history(0)[3].starts_with("[     7.00] Clock set by"));
+    assert!(operator.history(0)[0].starts_with("[     7.00] Clock set by"));
 }
 
 #[test]
