@@ -141,17 +141,20 @@ impl Connector {
         result
     }
 
-    /// Ends the enrolment if its time is over.
+    /// Ends the enrolment if its time is over; a farewell is left in [`Self::poll_transmit`].
     ///
     /// # Errors
     /// [`Error::TimedOut`].
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
-        match self.poll_timeout() {
-            Some(deadline) if deadline <= now => Err(Error::TimedOut {
-                awaited: self.awaited(),
-            }),
-            _ => Ok(()),
+        if self.poll_timeout().is_none_or(|deadline| now < deadline) {
+            return Ok(());
         }
+        let error = Error::TimedOut {
+            awaited: self.awaited(),
+        };
+        self.state = ConnectorState::Done;
+        self.outbox.push_close(&error);
+        Err(error)
     }
 
     /// The next bytes to send.
@@ -388,17 +391,20 @@ impl Edge {
         self.state == EdgeState::Done
     }
 
-    /// Ends the enrolment if its time is over.
+    /// Ends the enrolment if its time is over; a farewell is left in [`Self::poll_transmit`].
     ///
     /// # Errors
     /// [`Error::TimedOut`].
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
-        match self.poll_timeout() {
-            Some(deadline) if deadline <= now => Err(Error::TimedOut {
-                awaited: self.awaited(),
-            }),
-            _ => Ok(()),
+        if self.poll_timeout().is_none_or(|deadline| now < deadline) {
+            return Ok(());
         }
+        let error = Error::TimedOut {
+            awaited: self.awaited(),
+        };
+        self.state = EdgeState::Done;
+        self.outbox.push_close(&error);
+        Err(error)
     }
 
     /// The next bytes to send.

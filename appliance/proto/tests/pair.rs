@@ -107,6 +107,30 @@ fn the_edge_refuses_a_request_that_another_key_signed() {
 }
 
 #[test]
+fn an_enrolment_without_an_answer_ends_on_both_sides_with_a_farewell() {
+    let now = Instant::default();
+    let mut edge = enrol::Edge::new(now, EXPORTER);
+    let mut connector =
+        enrol::Connector::new(now, secrets(), EXPORTER, b"csr".to_vec(), FINGERPRINT).unwrap();
+    assert!(connector.poll_transmit().is_some(), "the hello");
+    let late = now + limits::GREETING_MAX;
+    assert_eq!(connector.handle_timeout(now), Ok(()));
+    let awaited = "EnrolProof";
+    assert_eq!(
+        connector.handle_timeout(late),
+        Err(Error::TimedOut { awaited })
+    );
+    let awaited = "EnrolHello";
+    assert_eq!(edge.handle_timeout(late), Err(Error::TimedOut { awaited }));
+    for (farewell, timeout) in [
+        (connector.poll_transmit(), connector.poll_timeout()),
+        (edge.poll_transmit(), edge.poll_timeout()),
+    ] {
+        assert!(farewell.is_some() && timeout.is_none());
+    }
+}
+
+#[test]
 fn enrolment_survives_any_cut_of_its_bytes() {
     for piece in [1, 2, 3, 7, 64] {
         let mut pair = EnrolPair::new(EXPORTER);
