@@ -1,6 +1,6 @@
 //! What runs in the machine, and what becomes of it when something ends.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tests::appliance::{Appliance, BootOptions};
 use tests::lab::Lab;
@@ -59,23 +59,28 @@ fn a_killed_connector_is_back_within_a_second_and_reconnects_by_itself() {
     let appliance = enrolled_with_agent(&mut scene);
     let before = pid_of(&appliance, "connector");
     let killed = expect(appliance.ask_agent("kill connector"));
-    let since = Instant::now();
     assert!(killed.starts_with("killed"), "{killed}");
-    expect(appliance.wait_for("Service connector ended", STEP_MAX));
+    let told = expect(appliance.wait_for("Service connector ended", STEP_MAX));
+    let ended_at = last_stamp(&told);
+    let since = Instant::now();
     let after = loop {
         match pid_of(&appliance, "connector") {
             Some(pid) => break pid,
-            None => assert!(since.elapsed() < Duration::from_secs(10), "not restarted"),
+            None => assert!(
+                since.elapsed() < STEP_MAX,
+                "the connector does not come back"
+            ),
         }
     };
     assert_ne!(Some(after), before);
-    let stamps = expect(appliance.ask_agent(&format!("cat /proc/{after}/stat")));
-    // The guest's own clock says when it was started; the host's says that it was soon.
-    assert!(!stamps.is_empty());
+    // Both times are the guest's own: this machine may be busy.
+    let started_at = started_at(&expect(
+        appliance.ask_agent(&format!("cat /proc/{after}/stat")),
+    ));
+    let gap = started_at - ended_at;
     assert!(
-        since.elapsed() < Duration::from_secs(5),
-        "{:?} on this machine",
-        since.elapsed()
+        (-0.5..1.0).contains(&gap),
+        "back after {gap:.2} s: {started_at} after {ended_at}"
     );
     expect(appliance.wait_for(CONNECTED, STEP_MAX));
     assert_eq!(scene.fetch(PAGE).status, 200);
@@ -152,6 +157,29 @@ fn pid_of(appliance: &Appliance, name: &str) -> Option<u32> {
         .find(|line| line.split(' ').nth(2) == Some(name))?
         .to_owned();
     line.split(' ').next()?.parse().ok()
+}
+
+/// The console's last time stamp in a text, `[    12.34]`, in seconds since boot.
+fn last_stamp(text: &str) -> f64 {
+    let stamp = text
+        .rsplit_once('[')
+        .and_then(|(_, rest)| rest.split_once(']'));
+    let seconds = stamp.and_then(|(seconds, _)| seconds.trim().parse().ok());
+    seconds.unwrap_or_else(|| panic!("no time stamp in {text:?}"))
+}
+
+/// When a process started, in seconds since boot: field 22 of `/proc/PID/stat`, in hundredths
+/// (proc(5)).
+fn started_at(stat: &str) -> f64 {
+    let after_name = stat
+        .rsplit_once(')')
+        .map(|(_, rest)| rest)
+        .unwrap_or_default();
+    let ticks: Option<f64> = after_name
+        .split_whitespace()
+        .nth(19)
+        .and_then(|ticks| ticks.parse().ok());
+    ticks.unwrap_or_else(|| panic!("no start time in {stat:?}")) / 100.0
 }
 
 fn kib(meminfo: &str, field: &str) -> u64 {

@@ -11,6 +11,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("bison", "bison"),
     ("dpkg-deb", "dpkg"),
     ("flex", "flex"),
+    ("g++", "g++"),
     ("gcc", "gcc"),
     ("ld", "binutils"),
     ("make", "make"),

@@ -23,7 +23,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ),
     (
         "gcc-12-plugin-dev",
-        "kernel build: hardening plugins of the compiler",
+        "kernel build: headers for those plugins",
     ),
     ("gdisk", "tests: a second opinion on the partition table"),
     ("grub-common", "image: grub-mkimage"),
