@@ -18,6 +18,10 @@ const PACKAGES: &[(&str, &str)] = &[
     ),
     ("flex", "kernel build: lexer of Kconfig"),
     (
+        "g++",
+        "kernel build: compiles the hardening plugins of the compiler",
+    ),
+    (
         "gcc",
         "kernel build, and the C parts of ring, SQLite and zstd",
     ),
