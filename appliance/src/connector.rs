@@ -13,7 +13,6 @@ use connector_proto::key::ProvisioningKey;
 use connector_proto::limits::SESSIONS_MAX;
 use connector_proto::local::{ConnectorStatus, FromConsole, KeyRefused, Lease, Phase, Text};
 use connector_proto::message::{CloseCode, EnrolRefusal, Fingerprint, SessionRefusal};
-use connector_proto::record::Identity;
 use connector_proto::time::Instant;
 
 use crate::interest::Watch;
@@ -302,7 +301,7 @@ impl Connector {
         match event {
             Event::Enrol(EnrolEvent::EdgeProven) => false,
             Event::Enrol(EnrolEvent::Enrolled(enrolment)) => {
-                self.handle_enrolled(now, &enrolment);
+                self.handle_enrolled(now, enrolment);
                 true
             }
             Event::Enrol(EnrolEvent::Refused { reason, proven }) => {
@@ -334,26 +333,16 @@ impl Connector {
         }
     }
 
-    fn handle_enrolled(&mut self, now: Instant, enrolment: &Enrolment) {
-        let identity = Identity {
-            ca: enrolment.ca.clone(),
-            certificate: enrolment.certificate.clone(),
-            connector_id: enrolment.connector_id,
-            name: enrolment.name.clone(),
-            group: enrolment.group.clone(),
-            grant_key: enrolment.grant_key,
-        };
+    fn handle_enrolled(&mut self, now: Instant, enrolment: Enrolment) {
+        let identity = enrolment.identity;
+        let (name, group) = (identity.name.clone(), identity.group.clone());
         let mut state = self.store.state().clone();
         state.last_good_time = clock::unix().0;
         let pinned = Pinned::new(&state, &identity);
         state.identity = Some(identity);
         match (pinned, self.store.save(state)) {
             (Ok(pinned), Ok(())) => {
-                log::info!(
-                    "enrolled as {} in group {}",
-                    enrolment.name,
-                    enrolment.group
-                );
+                log::info!("enrolled as {} in group {}", name, group);
                 self.pinned = Some(pinned);
                 self.key = None;
                 self.backoff.reset();

@@ -10,7 +10,6 @@
 //! TLS runs underneath with a certificate that the connector has no pin for. Both proofs cover the
 //! exporter of that TLS session, so neither can be answered or relayed from another one.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::derive::{EdgeProofKey, EnrolSecrets, Exporter, request_is_signed};
@@ -22,6 +21,7 @@ use crate::message::{
     Fingerprint, Message,
 };
 use crate::outbox::Outbox;
+use crate::record::Identity;
 use crate::time::{Instant, UnixSeconds};
 
 mod fuzz;
@@ -31,18 +31,8 @@ pub use fuzz::fuzz_enrol;
 /// What an enrolment yields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Enrolment {
-    /// The edge's CA certificate, DER: the only trust anchor from here on.
-    pub ca: Vec<u8>,
-    /// The connector's certificate, DER.
-    pub certificate: Vec<u8>,
-    /// The connector's id at the edge.
-    pub connector_id: [u8; 16],
-    /// The connector's name.
-    pub name: String,
-    /// Its group.
-    pub group: String,
-    /// Ed25519 public key that signs grants.
-    pub grant_key: [u8; 32],
+    /// Who the connector is from here on, and whom it trusts.
+    pub identity: Identity,
     /// The edge's time, authenticated by its proof.
     pub time: UnixSeconds,
 }
@@ -238,12 +228,14 @@ impl Connector {
             EnrolAccepted::ID => {
                 let accepted = EnrolAccepted::decode(frame)?;
                 self.event = Some(ConnectorEvent::Enrolled(Enrolment {
-                    ca: state.ca,
-                    certificate: accepted.certificate.to_vec(),
-                    connector_id: accepted.connector_id,
-                    name: accepted.name.into(),
-                    group: accepted.group.into(),
-                    grant_key: accepted.grant_key,
+                    identity: Identity {
+                        ca: state.ca,
+                        certificate: accepted.certificate.to_vec(),
+                        connector_id: accepted.connector_id,
+                        name: accepted.name.into(),
+                        group: accepted.group.into(),
+                        grant_key: accepted.grant_key,
+                    },
                     time: state.time,
                 }));
                 Ok(())

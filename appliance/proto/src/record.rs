@@ -48,8 +48,8 @@ pub struct State {
     pub last_good_time: u64,
 }
 
-/// An enrolled connector's identity.
-#[derive(Clone, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+/// An enrolled connector's identity. Nothing in it is secret; the private key is beside it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub struct Identity {
     /// The edge's CA certificate, DER: the only trust anchor.
     pub ca: Vec<u8>,

@@ -34,11 +34,14 @@ fn a_key_enrols_and_both_sides_agree() {
         panic!("{:?}", pair.outcome)
     };
     assert_eq!(
-        (enrolment.name.as_str(), enrolment.group.as_str()),
+        (
+            enrolment.identity.name.as_str(),
+            enrolment.identity.group.as_str()
+        ),
         ("mumbai-01", "Mumbai")
     );
     assert_eq!(
-        (enrolment.ca, enrolment.time),
+        (enrolment.identity.ca.clone(), enrolment.time),
         (b"the edge's CA".to_vec(), TIME)
     );
     assert_eq!(pair.csr_at_edge.as_deref(), Some(b"csr".as_slice()));

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use connector_proto::control::{Channel, ConnectorEvent as ControlEvent, ConnectorSide};
 use connector_proto::data::Attaching;
 use connector_proto::derive::EnrolSecrets;
-use connector_proto::enrol::{Connector as Enrolling, ConnectorEvent, Enrolment};
+use connector_proto::enrol::{Connector as Enrolling, ConnectorEvent};
 use connector_proto::grant;
 use connector_proto::key::ProvisioningKey;
 use connector_proto::message::{
     ALPN_CONTROL, ALPN_DATA, ALPN_ENROL, CloseCode, EXPORTER_LABEL, EnrolRefusal, Fingerprint,
     SessionRefusal,
 };
+use connector_proto::record;
 use rcgen::{CertificateParams, KeyPair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -42,7 +43,7 @@ impl Machine {
 /// A machine with its certificate.
 pub struct Identity {
     pub machine: Machine,
-    pub enrolment: Enrolment,
+    pub enrolment: record::Identity,
 }
 
 impl Identity {
@@ -108,9 +109,9 @@ pub async fn enrol(
     edge: SocketAddr,
     key: &ProvisioningKey,
     machine: &Machine,
-) -> Result<Enrolment, EnrolRefusal> {
+) -> Result<record::Identity, EnrolRefusal> {
     match soon("the enrolment", try_enrol(edge, key, machine, false)).await {
-        Some(ConnectorEvent::Enrolled(enrolment)) => Ok(enrolment),
+        Some(ConnectorEvent::Enrolled(enrolment)) => Ok(enrolment.identity),
         Some(ConnectorEvent::Refused { reason, proven }) => {
             assert_eq!(proven, reason != EnrolRefusal::KeyUnknown, "{reason:?}");
             Err(reason)
@@ -224,7 +225,7 @@ impl TestConnector {
 }
 
 fn check(identity: &Identity, bytes: &[u8]) -> [u8; 16] {
-    let Enrolment {
+    let record::Identity {
         grant_key,
         connector_id,
         ..
