@@ -513,6 +513,8 @@ impl Connector {
             "no tunnel: {why}; next attempt in {:.1} s",
             delay.as_secs_f32()
         );
+        // Even if the next attempt succeeds within this very turn, the loss was one.
+        self.update_phase(now);
     }
 
     fn update_phase(&mut self, now: Instant) {

@@ -131,7 +131,7 @@ impl FromStr for HostName {
         // No top-level domain is a number, so this is an address or a slip in one.
         let last = name.rsplit('.').next().unwrap_or_default();
         if last.bytes().all(|byte| byte.is_ascii_digit()) {
-            return unicast(text).map(|address| Self(address.to_string()));
+            return host_address(text).map(|address| Self(address.to_string()));
         }
         Ok(Self(name.to_ascii_lowercase()))
     }
@@ -293,13 +293,23 @@ fn is_label(label: &str) -> bool {
         && !label.ends_with('-')
 }
 
-/// An address that a host can have.
+/// An address that a host in a network can have.
 fn unicast(text: &str) -> Result<Ipv4Addr, ValueError> {
+    let address = host_address(text)?;
+    if address.is_loopback() {
+        return Err(ValueError::new(text, Problem::Address));
+    }
+    Ok(address)
+}
+
+/// An address that can be dialled, loopback included: there a service edge of the same machine
+/// stands, in tests for one, and nothing at all in an appliance.
+fn host_address(text: &str) -> Result<Ipv4Addr, ValueError> {
     let error = || ValueError::new(text, Problem::Address);
     let address: Ipv4Addr = text.trim_ascii().parse().map_err(|_| error())?;
     let [first, ..] = address.octets();
-    // 0/8 is "this network", 127/8 loopback, 224/4 multicast and 240/4 reserved with broadcast.
-    if first == 0 || first == 127 || first >= 224 {
+    // 0/8 is "this network", 224/4 multicast and 240/4 reserved with broadcast.
+    if first == 0 || first >= 224 {
         Err(error())
     } else {
         Ok(address)
@@ -399,13 +409,18 @@ mod tests {
     }
 
     #[test]
+    fn an_edge_may_stand_on_the_same_machine_but_no_subnet_is_loopback() {
+        assert!("127.0.0.1:8443".parse::<EdgeName>().is_ok());
+        assert!("127.0.0.1/8".parse::<Ipv4Subnet>().is_err());
+    }
+
+    #[test]
     fn a_slip_in_an_address_is_not_taken_for_a_name() {
         for text in [
             "300.1.2.3",
             "10.0.0",
             "1",
             "0.0.0.0",
-            "127.0.0.1",
             "224.0.0.1",
             "255.255.255.255",
         ] {
