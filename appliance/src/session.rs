@@ -103,11 +103,8 @@ impl Session {
     #[must_use]
     pub fn start(now: Instant, target: Target, context: Context) -> Step {
         let session = target.session;
-        let step = match lookup::start(now, &target.host, &context.resolvers) {
-            lookup::Step::Pending(lookup) => Ok(State::LookingUp(lookup)),
-            lookup::Step::Found(addresses) => dial_application(now, &target, &context, &addresses),
-            lookup::Step::Failed(error) => Err(lookup_refusal(&target, &error)),
-        };
+        let found = lookup::start(now, &target.host, &context.resolvers);
+        let step = go_on_with_lookup(now, &target, &context, found);
         match step {
             Ok(state) => Step::Open(Self {
                 target,
@@ -147,13 +144,7 @@ impl Session {
                     };
                 }
             },
-            State::LookingUp(lookup) => match lookup.turn(now) {
-                lookup::Step::Pending(lookup) => Ok(State::LookingUp(lookup)),
-                lookup::Step::Found(addresses) => {
-                    dial_application(now, &target, &context, &addresses)
-                }
-                lookup::Step::Failed(error) => Err(lookup_refusal(&target, &error)),
-            },
+            State::LookingUp(lookup) => go_on_with_lookup(now, &target, &context, lookup.turn(now)),
             State::DiallingApplication(dial) => match dial.turn(now) {
                 dial::Step::Pending(dial) => Ok(State::DiallingApplication(dial)),
                 dial::Step::Connected(application, _) => dial_edge(now, application, &context),
@@ -222,6 +213,19 @@ impl Session {
             | State::DiallingEdge { .. }
             | State::Attaching { .. } => Carried::default(),
         }
+    }
+}
+
+fn go_on_with_lookup(
+    now: Instant,
+    target: &Target,
+    context: &Context,
+    step: lookup::Step,
+) -> Result<State, Refusal> {
+    match step {
+        lookup::Step::Pending(lookup) => Ok(State::LookingUp(lookup)),
+        lookup::Step::Found(addresses) => dial_application(now, target, context, &addresses),
+        lookup::Step::Failed(error) => Err(lookup_refusal(target, &error)),
     }
 }
 
