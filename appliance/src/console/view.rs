@@ -190,10 +190,13 @@ fn phase_line(status: &ConnectorStatus, now_us: u64) -> String {
                 format!(": {error}")
             };
             let edge = cut(&edge, EDGE_COLUMNS);
-            cut(
-                &format!("Connecting to {edge}{purpose}, attempt {attempt}{next}{error}"),
-                COLUMNS,
-            )
+            let work = format!("for {lasted}, attempt {attempt}{next}{error}");
+            // The reason matters most; the edge and the purpose stand in the history as well.
+            first_that_fits(&[
+                format!("Connecting to {edge}{purpose} {work}"),
+                format!("Connecting to {edge} {work}"),
+                format!("Connecting {work}"),
+            ])
         }
         Phase::Connected { name, group } => {
             let (name, group) = (printable(name), printable(group));

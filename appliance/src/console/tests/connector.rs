@@ -174,15 +174,15 @@ fn the_live_line_of_every_phase_says_what_goes_on() {
     let cases = [
         (
             connecting(1, "", false),
-            "Connecting to edge.example, attempt 1",
+            "Connecting to edge.example for 0:00, attempt 1",
         ),
         (
             next("connection refused".try_into().unwrap()),
-            "Connecting to edge.example, attempt 4, next in 0:07: connection refused",
+            "Connecting for 0:00, attempt 4, next in 0:07: connection refused",
         ),
         (
             connecting(4, "connection refused", true),
-            "Connecting to edge.example to enrol (the key is kept), attempt 4: connection...",
+            "Connecting to edge.example for 0:00, attempt 4: connection refused",
         ),
         (Phase::Enrolling, "Enrolling at edge.example for 0:00"),
         (
