@@ -175,7 +175,9 @@ const fn hint(what: Awaited) -> &'static str {
         Awaited::Nic => "Add a network adapter to the virtual machine.",
         Awaited::Link => "Is the virtual NIC ticked \"connected\", or the cable plugged in?",
         Awaited::Lease => "Is the virtual network connected to a network with DHCP?",
-        Awaited::Time => "Does the firewall let UDP port 123 out?",
+        Awaited::Time => {
+            "Does DHCP name a server (option 42), and the firewall let UDP port 123 out?"
+        }
     }
 }
 

@@ -69,8 +69,8 @@ fn a_wait_that_lasts_leaves_one_line_with_what_may_be_the_matter() {
             "[    12.00] Waiting for a DHCP server's answer for 0:02. Is the virtual network",
             "            connected to a network with DHCP?",
             "[    15.00] Network up: 10.77.0.15/24, gateway 10.77.0.1, DHCP from 10.77.0.1",
-            "[    17.00] Waiting for an NTP server's answer for 0:02. Does the firewall let",
-            "            UDP port 123 out?",
+            "[    17.00] Waiting for an NTP server's answer for 0:02. Does DHCP name a",
+            "            server (option 42), and the firewall let UDP port 123 out?",
         ]
     );
 }
