@@ -102,21 +102,9 @@ impl Session {
     /// Starts a session that a grant allows.
     #[must_use]
     pub fn start(now: Instant, target: Target, context: Context) -> Step {
-        let session = target.session;
         let found = lookup::start(now, &target.host, &context.resolvers);
         let step = go_on_with_lookup(now, &target, &context, found);
-        match step {
-            Ok(state) => Step::Open(Self {
-                target,
-                context,
-                state,
-            }),
-            Err((reason, detail)) => Step::Refused {
-                session,
-                reason,
-                detail,
-            },
-        }
+        Self::after(target, context, step)
     }
 
     /// Goes on as far as it can without waiting.
@@ -163,14 +151,19 @@ impl Session {
                 attaching,
             } => go_on_attaching(now, application, channel, attaching),
         };
-        match next {
+        Self::after(target, context, next)
+    }
+
+    /// The step that a new state, or what kept it from coming about, means.
+    fn after(target: Target, context: Context, result: Result<State, Refusal>) -> Step {
+        match result {
             Ok(state) => Step::Open(Self {
                 target,
                 context,
                 state,
             }),
             Err((reason, detail)) => Step::Refused {
-                session,
+                session: target.session,
                 reason,
                 detail,
             },

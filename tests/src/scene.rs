@@ -32,6 +32,17 @@ pub struct Scene {
     password: String,
 }
 
+/// The scene of a test with this name; the test is skipped where no VM can be booted.
+#[macro_export]
+macro_rules! scene {
+    ($name:expr) => {{
+        if let Some(reason) = $crate::lab::Lab::missing_for_vm() {
+            $crate::skip!(reason);
+        }
+        $crate::scene::expect($crate::scene::Scene::new($name))
+    }};
+}
+
 /// What a user got through the edge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetched {

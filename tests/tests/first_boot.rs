@@ -2,18 +2,14 @@
 
 use std::time::Duration;
 
-use tests::lab::Lab;
 use tests::network::address::APPLICATION;
 use tests::network::http::PAGE_MARKER;
-use tests::scene::{CONNECTED, PAGE, STEP_MAX, Scene, expect};
-use tests::skip;
+use tests::scene;
+use tests::scene::{CONNECTED, PAGE, STEP_MAX, expect};
 
 #[test]
 fn a_key_typed_on_the_serial_console_brings_the_private_page_to_the_user() {
-    if let Some(reason) = Lab::missing_for_vm() {
-        skip!(reason);
-    }
-    let mut scene = expect(Scene::new("serial"));
+    let mut scene = scene!("serial");
     let mut appliance = scene.boot_to_prompt();
 
     // The other terminal asks the same.
@@ -40,10 +36,7 @@ fn a_key_typed_on_the_serial_console_brings_the_private_page_to_the_user() {
 
 #[test]
 fn a_key_typed_on_the_emulated_keyboard_enrols_as_well() {
-    if let Some(reason) = Lab::missing_for_vm() {
-        skip!(reason);
-    }
-    let mut scene = expect(Scene::new("keyboard"));
+    let mut scene = scene!("keyboard");
     let mut appliance = scene.boot_to_prompt();
     let key = scene.mint_key(&[]);
     expect(appliance.vm().type_on_keyboard(&key));
@@ -76,10 +69,7 @@ fn with_a_wrong_letter(key: &str, group: usize) -> (String, String) {
 
 #[test]
 fn the_page_is_the_same_by_connect_and_large_bodies_arrive_whole() {
-    if let Some(reason) = Lab::missing_for_vm() {
-        skip!(reason);
-    }
-    let mut scene = expect(Scene::new("bodies"));
+    let mut scene = scene!("bodies");
     let appliance = scene.boot_and_enrol();
     let credentials = format!("{}:{}", tests::scene::USER, scene.password());
     let plain = scene.fetch(PAGE);

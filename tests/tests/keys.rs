@@ -3,18 +3,14 @@
 use std::time::Duration;
 
 use tests::appliance::BootOptions;
-use tests::lab::Lab;
 use tests::network::address::EDGE;
 use tests::pcap::Frame;
+use tests::scene;
 use tests::scene::{CONNECTED, GROUP, PAGE, STEP_MAX, Scene, expect};
-use tests::skip;
 
 #[test]
 fn a_spent_key_is_refused_on_another_machine_which_then_takes_a_good_one() {
-    if let Some(reason) = Lab::missing_for_vm() {
-        skip!(reason);
-    }
-    let mut scene = expect(Scene::new("spent"));
+    let mut scene = scene!("spent");
     let key = scene.mint_key(&[]);
     let first = scene.boot_to_prompt();
     expect(first.type_line(&key));
@@ -35,10 +31,7 @@ fn a_spent_key_is_refused_on_another_machine_which_then_takes_a_good_one() {
 
 #[test]
 fn an_unknown_an_expired_and_a_revoked_key_are_told_apart_and_a_good_one_still_does() {
-    if let Some(reason) = Lab::missing_for_vm() {
-        skip!(reason);
-    }
-    let mut scene = expect(Scene::new("refused"));
+    let mut scene = scene!("refused");
     let appliance = scene.boot_to_prompt();
 
     // A key of an edge that is not this one.
@@ -71,10 +64,7 @@ fn an_unknown_an_expired_and_a_revoked_key_are_told_apart_and_a_good_one_still_d
 
 #[test]
 fn a_reply_that_is_lost_burns_no_use() {
-    if let Some(reason) = Lab::missing_for_vm() {
-        skip!(reason);
-    }
-    let mut scene = expect(Scene::new("lost reply"));
+    let mut scene = scene!("lost reply");
     let appliance = scene.boot_to_prompt();
     let key = scene.mint_key(&[]);
 

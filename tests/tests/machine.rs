@@ -3,17 +3,13 @@
 use std::time::Instant;
 
 use tests::appliance::{Appliance, BootOptions};
-use tests::lab::Lab;
 use tests::network::address::APPLICATION;
+use tests::scene;
 use tests::scene::{CONNECTED, PAGE, STEP_MAX, Scene, expect};
-use tests::skip;
 
 #[test]
 fn a_connected_machine_has_six_processes_at_most_no_listening_socket_and_128_mib_suffice() {
-    if let Some(reason) = Lab::missing_for_vm() {
-        skip!(reason);
-    }
-    let mut scene = expect(Scene::new("inside"));
+    let mut scene = scene!("inside");
     let appliance = enrolled_with_agent(&mut scene);
     assert_eq!(scene.fetch(PAGE).status, 200);
 
@@ -52,10 +48,7 @@ fn a_connected_machine_has_six_processes_at_most_no_listening_socket_and_128_mib
 
 #[test]
 fn a_killed_connector_is_back_within_a_second_and_reconnects_by_itself() {
-    if let Some(reason) = Lab::missing_for_vm() {
-        skip!(reason);
-    }
-    let mut scene = expect(Scene::new("killed"));
+    let mut scene = scene!("killed");
     let appliance = enrolled_with_agent(&mut scene);
     let before = pid_of(&appliance, "connector");
     let killed = expect(appliance.ask_agent("kill connector"));
@@ -93,10 +86,7 @@ fn a_killed_connector_is_back_within_a_second_and_reconnects_by_itself() {
 
 #[test]
 fn every_other_service_that_is_killed_comes_back_and_the_tunnel_stays() {
-    if let Some(reason) = Lab::missing_for_vm() {
-        skip!(reason);
-    }
-    let mut scene = expect(Scene::new("services"));
+    let mut scene = scene!("services");
     let appliance = enrolled_with_agent(&mut scene);
     let connector = pid_of(&appliance, "connector");
     for service in ["netd", "timed", "console"] {
@@ -113,10 +103,7 @@ fn every_other_service_that_is_killed_comes_back_and_the_tunnel_stays() {
 
 #[test]
 fn the_power_button_ends_the_machine_in_order_and_the_next_boot_needs_no_key() {
-    if let Some(reason) = Lab::missing_for_vm() {
-        skip!(reason);
-    }
-    let mut scene = expect(Scene::new("power"));
+    let mut scene = scene!("power");
     let appliance = scene.boot_and_enrol();
     assert!(expect(appliance.power_off()).success());
     let again = expect(scene.lab.boot(&BootOptions::default()));
@@ -128,10 +115,7 @@ fn the_power_button_ends_the_machine_in_order_and_the_next_boot_needs_no_key() {
 
 #[test]
 fn ctrl_alt_del_restarts_the_machine_in_order() {
-    if let Some(reason) = Lab::missing_for_vm() {
-        skip!(reason);
-    }
-    let mut scene = expect(Scene::new("ctrl-alt-del"));
+    let mut scene = scene!("ctrl-alt-del");
     let mut appliance = scene.boot_and_enrol();
     expect(appliance.qmp().send_key(&["ctrl", "alt", "delete"], 100));
     expect(appliance.wait_for("Shutting down", STEP_MAX));

@@ -1,17 +1,13 @@
 //! What is missing is named on the console, and the machine goes on by itself when it comes back.
 
 use tests::appliance::BootOptions;
-use tests::lab::Lab;
 use tests::network::address::{APPLICATION, APPLICATION_NAME};
+use tests::scene;
 use tests::scene::{BOOT_MAX, CONNECTED, GROUP, PAGE, STEP_MAX, Scene, expect};
-use tests::skip;
 
 #[test]
 fn without_dhcp_then_time_then_dns_then_edge_the_console_says_so_and_goes_on_by_itself() {
-    if let Some(reason) = Lab::missing_for_vm() {
-        skip!(reason);
-    }
-    let mut scene = expect(Scene::new("waiting"));
+    let mut scene = scene!("waiting");
     let network = |scene: &Scene, change: fn(&mut tests::network::Faults)| {
         scene.lab.network().with_faults(change);
     };
@@ -49,10 +45,7 @@ fn without_dhcp_then_time_then_dns_then_edge_the_console_says_so_and_goes_on_by_
 
 #[test]
 fn an_edge_that_is_killed_and_started_again_gets_its_connector_back_without_a_hand() {
-    if let Some(reason) = Lab::missing_for_vm() {
-        skip!(reason);
-    }
-    let mut scene = expect(Scene::new("edge restart"));
+    let mut scene = scene!("edge restart");
     let appliance = scene.boot_and_enrol();
     scene.edge().kill();
     expect(appliance.wait_for("Disconnected from", STEP_MAX));
@@ -63,10 +56,7 @@ fn an_edge_that_is_killed_and_started_again_gets_its_connector_back_without_a_ha
 
 #[test]
 fn a_lease_that_is_renewed_and_a_cable_that_is_pulled_for_a_moment_keep_the_tunnel() {
-    if let Some(reason) = Lab::missing_for_vm() {
-        skip!(reason);
-    }
-    let mut scene = expect(Scene::new("cable"));
+    let mut scene = scene!("cable");
     let mut appliance = scene.boot_and_enrol();
     expect(appliance.qmp().set_link(false));
     expect(appliance.wait_for("Waiting for the NIC's link", STEP_MAX));
@@ -78,10 +68,7 @@ fn a_lease_that_is_renewed_and_a_cable_that_is_pulled_for_a_moment_keep_the_tunn
 
 #[test]
 fn what_keeps_a_page_from_coming_is_told_to_the_user_in_words() {
-    if let Some(reason) = Lab::missing_for_vm() {
-        skip!(reason);
-    }
-    let mut scene = expect(Scene::new("refusals"));
+    let mut scene = scene!("refusals");
     let _appliance = scene.boot_and_enrol();
     let targets = [
         ("nameless", "nameless.outgate.example", "does not resolve"),

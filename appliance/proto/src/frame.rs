@@ -3,6 +3,8 @@
 //! The length counts the id and the body. It is checked against [`limits::FRAME_BODY_MAX`] as soon
 //! as its four bytes are there, before anything is stored for the body.
 
+use alloc::vec::Vec;
+
 use crate::error::Error;
 use crate::limits::{self, FRAME_HEADER_LEN};
 
@@ -116,6 +118,14 @@ pub fn header(id: u16, body_len: usize) -> Option<[u8; FRAME_HEADER_LEN]> {
     Some([len[0], len[1], len[2], len[3], id[0], id[1]])
 }
 
+/// A whole frame; `None` if the body is over the limit.
+#[must_use]
+pub fn encode(id: u16, body: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = header(id, body.len())?.to_vec();
+    bytes.extend_from_slice(body);
+    Some(bytes)
+}
+
 /// Body of the fuzz target `deframer`: any bytes in any pieces give the same frames, and never panic.
 pub fn fuzz_deframer(data: &[u8]) {
     let whole = digest(data, data.len().max(1));
@@ -156,12 +166,11 @@ fn digest(data: &[u8], piece: usize) -> (usize, u64, Option<Error>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec::Vec;
     use proptest::prelude::*;
 
     #[test]
     fn a_frame_cut_at_every_byte_is_the_same_frame() {
-        let bytes = encoded(0x0102, b"hello");
+        let bytes = encode(0x0102, b"hello").unwrap();
         for cut in 0..bytes.len() {
             let mut deframer = Deframer::new();
             let (mut first, mut second) = bytes.split_at(cut);
@@ -173,7 +182,7 @@ mod tests {
 
     #[test]
     fn bytes_after_the_frame_stay_with_the_caller() {
-        let mut bytes = encoded(7, b"x");
+        let mut bytes = encode(7, b"x").unwrap();
         bytes.extend_from_slice(b"raw");
         let mut input = bytes.as_slice();
         let mut deframer = Deframer::new();
@@ -207,7 +216,7 @@ mod tests {
     #[test]
     fn the_largest_body_passes_and_one_byte_more_has_no_header() {
         let body = [0u8; limits::FRAME_BODY_MAX];
-        let bytes = encoded(1, &body);
+        let bytes = encode(1, &body).unwrap();
         let mut input = bytes.as_slice();
         assert_eq!(
             Deframer::new()
@@ -231,7 +240,7 @@ mod tests {
         fn frames_survive_any_cut(bodies: Vec<Vec<u8>>, piece in 1usize..40) {
             let mut stream = Vec::new();
             for (id, body) in bodies.iter().enumerate() {
-                stream.extend(encoded(u16::try_from(id).unwrap(), body));
+                stream.extend(encode(u16::try_from(id).unwrap(), body).unwrap());
             }
             let mut deframer = Deframer::new();
             let mut seen = Vec::new();
@@ -242,11 +251,5 @@ mod tests {
             }
             prop_assert_eq!(seen, bodies);
         }
-    }
-
-    fn encoded(id: u16, body: &[u8]) -> Vec<u8> {
-        let mut bytes = header(id, body.len()).unwrap().to_vec();
-        bytes.extend_from_slice(body);
-        bytes
     }
 }

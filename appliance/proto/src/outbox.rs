@@ -22,11 +22,9 @@ impl Outbox {
         let body = postcard::to_slice(message, &mut body).map_err(|_| Error::OutboxFull {
             max: limits::FRAME_BODY_MAX,
         })?;
-        let header = frame::header(M::ID, body.len()).ok_or(Error::OutboxFull {
+        let bytes = frame::encode(M::ID, body).ok_or(Error::OutboxFull {
             max: limits::FRAME_BODY_MAX,
         })?;
-        let mut bytes = header.to_vec();
-        bytes.extend_from_slice(body);
         if self.bytes + bytes.len() > OUTBOX_MAX {
             return Err(Error::OutboxFull { max: OUTBOX_MAX });
         }

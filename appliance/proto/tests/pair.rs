@@ -465,9 +465,7 @@ fn exchange(now: Instant, connector: &mut Channel<ConnectorSide>, edge: &mut Cha
 }
 
 fn frame_of(id: u16, body: &[u8]) -> Vec<u8> {
-    let mut bytes = frame::header(id, body.len()).unwrap().to_vec();
-    bytes.extend_from_slice(body);
-    bytes
+    frame::encode(id, body).unwrap()
 }
 
 #[test]

@@ -69,7 +69,8 @@ impl World {
             }
             3 | 4 => {
                 let (body, script) = script.split_at(length);
-                let bytes = framed(KNOWN[usize::from(command >> 3) % KNOWN.len()].0, body);
+                let bytes = frame::encode(KNOWN[usize::from(command >> 3) % KNOWN.len()].0, body)
+                    .expect("shorter than a byte can say");
                 // In one read: this is where a queue would grow without a bound.
                 let times = if command % 8 == 3 {
                     1
@@ -205,12 +206,6 @@ fn sent<S: Side>(channel: &mut Channel<S>) -> Vec<u8> {
         "{} bytes queued",
         bytes.len()
     );
-    bytes
-}
-
-fn framed(id: u16, body: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::from(frame::header(id, body.len()).expect("shorter than a byte can say"));
-    bytes.extend_from_slice(body);
     bytes
 }
 

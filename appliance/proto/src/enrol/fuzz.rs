@@ -81,7 +81,8 @@ impl World {
             5 => {
                 let (body, script) = script.split_at(script.len().min(usize::from(argument)));
                 (
-                    framed(KNOWN[usize::from(command >> 3) % KNOWN.len()].0, body),
+                    frame::encode(KNOWN[usize::from(command >> 3) % KNOWN.len()].0, body)
+                        .expect("shorter than a byte can say"),
                     script,
                 )
             }
@@ -177,12 +178,6 @@ impl World {
             }),
         }
     }
-}
-
-fn framed(id: u16, body: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::from(frame::header(id, body.len()).expect("shorter than a byte can say"));
-    bytes.extend_from_slice(body);
-    bytes
 }
 
 const EXPORTER: Exporter = [7; 32];
