@@ -9,37 +9,65 @@ pub const PROPERTIES: &[Property] = &[
         key: "outgate.edge",
         kind: Kind::Edge,
         default: None,
+        user_configurable: true,
+        label: "Service edge",
         purpose: "Service edge to connect to: host or host:port. Port 443 unless given.",
     },
     Property {
         key: "outgate.hostname",
         kind: Kind::Hostname,
         default: None,
+        user_configurable: true,
+        label: "Host name",
         purpose: "Host name of this machine, sent with DHCP and shown on its console.",
     },
     Property {
         key: "outgate.address",
         kind: Kind::Address,
         default: None,
+        user_configurable: true,
+        label: "Static IPv4 address",
         purpose: "Static IPv4 address with prefix length, e.g. 192.0.2.10/24. Empty: DHCP.",
     },
     Property {
         key: "outgate.gateway",
         kind: Kind::Gateway,
         default: None,
+        user_configurable: true,
+        label: "Default gateway",
         purpose: "IPv4 address of the default gateway, with a static address only.",
     },
     Property {
         key: "outgate.resolvers",
         kind: Kind::Resolvers,
         default: None,
+        user_configurable: true,
+        label: "DNS resolvers",
         purpose: "IPv4 addresses of up to three DNS resolvers, separated by commas.",
     },
     Property {
         key: "outgate.ntp",
         kind: Kind::TimeServers,
         default: None,
+        user_configurable: true,
+        label: "NTP servers",
         purpose: "Names or IPv4 addresses of up to four NTP servers, separated by commas.",
+    },
+    Property {
+        key: "outgate.name",
+        kind: Kind::Name,
+        default: None,
+        user_configurable: false,
+        label: "Connector name",
+        purpose: "Name that this connector was minted under.",
+    },
+    Property {
+        key: "outgate.mac",
+        kind: Kind::Mac,
+        default: None,
+        user_configurable: false,
+        label: "MAC address",
+        purpose: "MAC address that was pinned when this connector was minted.",
     },
 ];
 
@@ -59,6 +87,10 @@ pub struct Property {
     pub kind: Kind,
     /// The value when none is given; `None` means the appliance finds out or asks.
     pub default: Option<&'static str>,
+    /// Whether people fill it in. The others are written by the mint and only read by people.
+    pub user_configurable: bool,
+    /// Its name in a deployment dialogue.
+    pub label: &'static str,
     /// One sentence for the person who fills it in.
     pub purpose: &'static str,
 }
@@ -74,6 +106,10 @@ pub enum Kind {
     Gateway,
     /// [`Value::Hostname`].
     Hostname,
+    /// [`Value::Mac`].
+    Mac,
+    /// [`Value::Name`].
+    Name,
     /// [`Value::Resolvers`].
     Resolvers,
     /// [`Value::TimeServers`].
@@ -93,6 +129,13 @@ impl Property {
     /// When the text is longer than [`value::TEXT_BYTES_MAX`] or not of this property's kind.
     pub fn parse(&self, text: &str) -> Result<Option<Value>, ValueError> {
         value::parse(self.kind, text)
+    }
+
+    /// Its key in a product section of class `outgate`, where the part before the dot is the
+    /// class: `edge` for `outgate.edge`.
+    #[must_use]
+    pub fn key_in_class(&self) -> &'static str {
+        self.key.strip_prefix(KEY_PREFIX).unwrap_or(self.key)
     }
 
     /// The name of the QEMU fw_cfg item that carries this property: see [`fw_cfg_name`].
@@ -123,6 +166,23 @@ mod tests {
             Property::find("outgate.edge").unwrap().fw_cfg_name(),
             "opt/outgate/edge"
         );
+    }
+
+    #[test]
+    fn people_fill_in_everything_but_what_the_mint_writes() {
+        let minted = PROPERTIES.iter().filter(|p| !p.user_configurable);
+        let keys: Vec<_> = minted.map(|property| property.key).collect();
+        assert_eq!(keys, ["outgate.name", "outgate.mac"]);
+        assert_eq!(fw_cfg_name("outgate.mac"), "opt/outgate/mac");
+    }
+
+    #[test]
+    fn no_key_has_a_second_dot() {
+        // OVF forms the key in the environment as class.key, and allows no dot in either.
+        for property in PROPERTIES {
+            let key = property.key.strip_prefix(KEY_PREFIX).unwrap();
+            assert!(!key.contains(['.', ':']), "{key}");
+        }
     }
 
     #[test]

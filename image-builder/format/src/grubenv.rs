@@ -94,10 +94,16 @@ impl GrubEnv {
             .strip_prefix(SIGNATURE)
             .ok_or(GrubEnvError::Signature)?;
         let mut env = Self::new();
-        for (index, line) in lines.split(|byte| *byte == b'\n').enumerate() {
-            // Comments, and the padding, which is a comment without an end.
-            if line.is_empty() || line.starts_with(b"#") {
+        let mut lines = lines.split(|byte| *byte == b'\n').enumerate().peekable();
+        while let Some((index, line)) = lines.next() {
+            // Comments, and the padding, which is a comment without an end. GRUB takes an empty line
+            // for the beginning of the next name, so only a full block may end with one.
+            let is_last = lines.peek().is_none();
+            if line.starts_with(b"#") || is_last && line.is_empty() {
                 continue;
+            }
+            if is_last {
+                return Err(GrubEnvError::Line { line: index + 2 });
             }
             let malformed = || GrubEnvError::Line { line: index + 2 };
             let text = std::str::from_utf8(line).map_err(|_| malformed())?;
@@ -110,7 +116,43 @@ impl GrubEnv {
         Ok(env)
     }
 
-    fn used_bytes(&self) -> usize {
+    /// Reads what can be read of a damaged block at the start of `bytes`, exactly as GRUB does
+    /// (`grub_envblk_iterate`): a name reaches to the next `=`, even over line ends, and of a name
+    /// that is set twice the last value counts. What this type cannot hold is not set.
+    /// `None` when GRUB refuses the block, because the signature is missing.
+    #[must_use]
+    pub fn salvage(bytes: &[u8]) -> Option<Self> {
+        let block = bytes.get(..BLOCK_BYTES)?;
+        let mut rest = block.strip_prefix(SIGNATURE)?;
+        let mut env = Self::new();
+        while let Some((first, _)) = rest.split_first() {
+            if *first != b'#' {
+                let Some((key, value, behind)) = salvage_variable(rest) else {
+                    break; // GRUB stops here as well
+                };
+                if env.set(&key, &value).is_err() {
+                    env.unset(&key);
+                }
+                rest = behind;
+            }
+            rest = match rest.iter().position(|byte| *byte == b'\n') {
+                Some(end) => &rest[end + 1..],
+                None => &[],
+            };
+        }
+        Some(env)
+    }
+
+    /// The variables in the order in which they were first set.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.variables
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// Bytes of the block that are not padding.
+    #[must_use]
+    pub fn used_bytes(&self) -> usize {
         let lines = self
             .variables
             .iter()
@@ -196,11 +238,28 @@ impl fmt::Display for GrubEnvError {
 
 impl std::error::Error for GrubEnvError {}
 
-/// Fuzz body: the reader never panics, and what it accepts survives a round trip.
+/// Fuzz body: the reader never panics, what it accepts survives a round trip, and salvaging a whole
+/// block yields the same.
 pub fn fuzz_grubenv(data: &[u8]) {
+    let salvaged = GrubEnv::salvage(data);
     if let Ok(env) = GrubEnv::parse(data) {
+        assert_eq!(salvaged.as_ref(), Some(&env));
         assert_eq!(GrubEnv::parse(&env.emit()), Ok(env));
     }
+}
+
+/// The name and value at the start of `text`, and what follows from the value's line end on. Bytes
+/// that are no text become characters that no key or value may have.
+fn salvage_variable(text: &[u8]) -> Option<(String, String, &[u8])> {
+    let equals = text.iter().position(|byte| *byte == b'=')?;
+    let (key, value) = (&text[..equals], &text[equals + 1..]);
+    let mut end = 0;
+    while *value.get(end)? != b'\n' {
+        // An escaped character, a line end for one, does not end the value.
+        end += if value[end] == b'\\' { 2 } else { 1 };
+    }
+    let lossy = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    Some((lossy(key), lossy(&value[..end]), &value[end..]))
 }
 
 fn check_key(key: &str) -> Result<(), GrubEnvError> {
@@ -224,85 +283,4 @@ fn line_bytes(key: &str, value: &str) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn a_block_is_the_bytes_grub_editenv_would_write() {
-        let mut env = GrubEnv::new();
-        env.set("good", "a").unwrap();
-        env.set("left", "0").unwrap();
-        let block = env.emit();
-        let text = b"# GRUB Environment Block\ngood=a\nleft=0\n";
-        assert_eq!(&block[..text.len()], text);
-        assert!(block[text.len()..].iter().all(|byte| *byte == b'#'));
-    }
-
-    #[test]
-    fn setting_a_key_again_keeps_its_place() {
-        let mut env = GrubEnv::new();
-        env.set("trial", "b").unwrap();
-        env.set("left", "3").unwrap();
-        env.set("trial", "").unwrap();
-        assert_eq!(env.get("trial"), Some(""));
-        assert!(
-            env.emit()
-                .starts_with(b"# GRUB Environment Block\ntrial=\nleft=3\n#")
-        );
-        env.unset("trial");
-        assert_eq!(env.get("trial"), None);
-    }
-
-    #[test]
-    fn a_full_block_refuses_one_more_byte_and_stays_as_it_was() {
-        let mut env = GrubEnv::new();
-        let room = BLOCK_BYTES - SIGNATURE.len() - line_bytes("k", "");
-        env.set("k", &"v".repeat(room)).unwrap();
-        assert_eq!(
-            env.set("x", ""),
-            Err(GrubEnvError::Full {
-                key: "x".into(),
-                bytes: 1027
-            })
-        );
-        assert_eq!(GrubEnv::parse(&env.emit()), Ok(env));
-    }
-
-    #[test]
-    fn characters_that_grub_escapes_are_refused() {
-        let mut env = GrubEnv::new();
-        assert!(env.set("key", "back\\slash").is_err());
-        assert!(env.set("key", "two\nlines").is_err());
-        assert!(env.set("a=b", "value").is_err());
-        assert!(env.set("", "value").is_err());
-        assert_eq!(env, GrubEnv::new());
-    }
-
-    #[test]
-    fn a_destroyed_block_is_an_error_that_says_so() {
-        assert_eq!(GrubEnv::parse(&[0; 1024]), Err(GrubEnvError::Signature));
-        assert_eq!(
-            GrubEnv::parse(&[b'#'; 10]),
-            Err(GrubEnvError::Truncated { bytes: 10 })
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn no_lines_make_the_reader_panic(lines in proptest::collection::vec(any::<u8>(), 0..1100)) {
-            let mut data = SIGNATURE.to_vec();
-            data.extend(lines);
-            data.resize(data.len().max(BLOCK_BYTES), b'#');
-            fuzz_grubenv(&data);
-        }
-
-        #[test]
-        fn what_is_set_is_read_back(key in "[a-z_]{1,9}", value in "[ -\\[\\]-~]{0,99}") {
-            let mut env = GrubEnv::new();
-            env.set(&key, &value).unwrap();
-            let read = GrubEnv::parse(&env.emit()).unwrap();
-            prop_assert_eq!(read.get(&key), Some(value.as_str()));
-        }
-    }
-}
+mod tests;

@@ -15,6 +15,8 @@
 //! | [`cpio`] | the initramfs | Linux `early-userspace/buffer-format.rst` | hard links, block devices, sockets |
 //! | [`fat`] | the boot partitions' filesystems | Microsoft FAT 1.03 | FAT32, long names, reading |
 //! | [`qcow2`] | the disk image for QEMU/KVM | QEMU `docs/interop/qcow2.txt` | compression, encryption, snapshots, backing files |
+//! | [`vmdk`] | the disk image inside an OVA (feature `vmdk`) | VMware Virtual Disk Format 5.0 | every type but streamOptimized |
+//! | [`tar`] | the OVA itself | POSIX.1-2024 ustar | everything but regular files |
 #![forbid(unsafe_code)]
 
 mod bytes;
@@ -25,6 +27,9 @@ pub mod grubenv;
 pub mod guid;
 pub mod qcow2;
 pub mod slot;
+pub mod tar;
+#[cfg(feature = "vmdk")]
+pub mod vmdk;
 
 /// Bytes in a sector, the unit of every LBA in this crate.
 pub const SECTOR_BYTES: u64 = 512;

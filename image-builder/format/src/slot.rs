@@ -26,6 +26,93 @@ pub mod partition {
     pub const STATE: &str = "outgate-state";
 }
 
+/// Keys of the boot-state block. All of them fit into its first sector, whatever their values: see
+/// [`BOOT_STATE_BYTES_MAX`].
+pub mod boot_key {
+    /// The slot to boot: `a` or `b`.
+    pub const GOOD: &str = "good";
+    /// The slot to try first: `a`, `b` or nothing.
+    pub const TRIAL: &str = "trial";
+    /// How often it is still tried: `0` to `3`.
+    pub const LEFT: &str = "left";
+    /// Seconds of a trial boot until it must have been promoted: 10 to 3600.
+    pub const DEADLINE_S: &str = "deadline_s";
+    /// The connector's name, of a minted image.
+    pub const NAME: &str = "name";
+    /// The MAC address its NIC is to have, of a minted image.
+    pub const MAC: &str = "mac";
+    /// The service edge, `host` or `host:port`, of a minted image.
+    pub const EDGE: &str = "edge";
+    /// The connector group, for people only, of a minted image.
+    pub const GROUP: &str = "group";
+}
+
+/// The most bytes of the boot-state block in use, the rest being padding. A disk writes a sector
+/// whole or not at all, so that a block whose text is within one sector is never half old and half
+/// new, whenever the power fails.
+pub const BOOT_STATE_BYTES_MAX: usize = 512;
+
+/// Where the boot loader tells PID 1 which slot it loaded, relative to the root: a [`SlotName`].
+pub const RUNNING_SLOT_PATH: &str = "etc/outgate/slot";
+
+/// One of the two system slots. Prints as its letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotName {
+    /// The slot of a fresh image.
+    A,
+    /// The slot that takes the first update.
+    B,
+}
+
+impl SlotName {
+    /// The slot of a letter.
+    #[must_use]
+    pub fn of(letter: &str) -> Option<Self> {
+        match letter {
+            "a" => Some(Self::A),
+            "b" => Some(Self::B),
+            _ => None,
+        }
+    }
+
+    /// Its letter.
+    #[must_use]
+    pub const fn letter(self) -> &'static str {
+        match self {
+            Self::A => "a",
+            Self::B => "b",
+        }
+    }
+
+    /// The other slot.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+
+    /// The name of its partition.
+    #[must_use]
+    pub const fn partition(self) -> &'static str {
+        match self {
+            Self::A => partition::SLOT_A,
+            Self::B => partition::SLOT_B,
+        }
+    }
+}
+
+impl fmt::Display for SlotName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.letter())
+    }
+}
+
+/// The shortest disk that holds the image: its layout's length, which the builder checks. The kernel
+/// refuses the partition table of a shorter one.
+pub const DISK_BYTES_MIN: u64 = 77 << 20;
+
 /// Bytes before the kernel.
 pub const HEADER_BYTES: usize = 4096;
 /// Where the environment block of `grubenv` lies inside the boot-state partition. The builder
@@ -246,74 +333,4 @@ mod key {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn a_header_reads_back_as_written() {
-        let header = header();
-        let emitted = header.emit().unwrap();
-        assert_eq!(SlotHeader::parse(&emitted, 65_536), Ok(header));
-    }
-
-    #[test]
-    fn the_first_lines_are_what_the_loader_reads() {
-        let emitted = header().emit().unwrap();
-        let golden = "# GRUB Environment Block\nkernel_start=8\nkernel_sectors=100\n\
-                      initrd_start=108\ninitrd_sectors=7\nversion=0.1.0\ncontent_sha256=abab";
-        assert!(emitted.starts_with(golden.as_bytes()));
-        assert!(emitted[1024..].iter().all(|byte| *byte == 0));
-    }
-
-    #[test]
-    fn an_initramfs_past_the_slots_end_is_refused() {
-        let emitted = header().emit().unwrap();
-        assert!(SlotHeader::parse(&emitted, 115).is_ok());
-        assert!(matches!(
-            SlotHeader::parse(&emitted, 114),
-            Err(SlotError::Extents { .. })
-        ));
-    }
-
-    #[test]
-    fn extents_that_overflow_are_refused_without_a_panic() {
-        let mut header = header();
-        header.initrd.sectors = u64::MAX;
-        let emitted = header.emit().unwrap();
-        assert!(matches!(
-            SlotHeader::parse(&emitted, u64::MAX),
-            Err(SlotError::Extents { .. })
-        ));
-    }
-
-    #[test]
-    fn an_empty_slot_has_no_header() {
-        let empty = SlotHeader::parse(&[0; HEADER_BYTES], 65_536);
-        assert_eq!(empty, Err(SlotError::Block(GrubEnvError::Signature)));
-    }
-
-    proptest! {
-        #[test]
-        fn a_damaged_header_never_makes_the_reader_panic(at in 0usize..300, value in any::<u8>()) {
-            let mut data = header().emit().unwrap().to_vec();
-            data[at] = value;
-            fuzz_slot(&data);
-        }
-    }
-
-    fn header() -> SlotHeader {
-        SlotHeader {
-            kernel: Extent {
-                start: 8,
-                sectors: 100,
-            },
-            initrd: Extent {
-                start: 108,
-                sectors: 7,
-            },
-            version: "0.1.0".into(),
-            content_sha256: [0xab; 32],
-        }
-    }
-}
+mod tests;
