@@ -119,6 +119,8 @@ impl Connector {
                     Err(error) => log::warn!("the key that was typed is not used: {error}"),
                 }
             }
+            // PID 1 answers these itself.
+            FromConsole::Slot(_) => {}
             FromConsole::Key(_) => {
                 log::warn!("a key was typed, but this connector is enrolled already");
             }

@@ -11,7 +11,7 @@ use std::process::Command;
 use disk_format::cpio::{self, Entry, Node};
 use disk_format::gpt::BOOT_CODE_BYTES;
 use disk_format::grubenv::GrubEnv;
-use disk_format::slot::BOOT_STATE_BLOCK_OFFSET_BYTES;
+use disk_format::slot::{BOOT_STATE_BLOCK_OFFSET_BYTES, RUNNING_SLOT_PATH, SlotName};
 use disk_format::{fat, gpt};
 
 use crate::Error;
@@ -186,12 +186,39 @@ fn run(command: &mut Command) -> Result<(), Error> {
 
 /// The archive GRUB mounts as `(memdisk)`.
 fn memory_disk() -> Result<Vec<u8>, Error> {
-    let configuration = Entry {
-        path: "grub.cfg".into(),
-        permissions: 0o444,
-        node: Node::File(GRUB_CFG.into()),
+    let mut files = vec![file("grub.cfg", GRUB_CFG.into())];
+    for (name, slot) in SLOT_ARCHIVES {
+        files.push(file(name, slot_archive(slot)?));
+    }
+    cpio::emit(&files, 0).map_err(Error::format)
+}
+
+/// A second initramfs that tells PID 1 which slot it is in: the kernel's command line is compiled
+/// in, so GRUB cannot say it there. The kernel unpacks it over the first one.
+fn slot_archive(slot: SlotName) -> Result<Vec<u8>, Error> {
+    let directory = |path: &str| Entry {
+        path: path.into(),
+        permissions: 0o755,
+        node: Node::Directory,
     };
-    cpio::emit(&[configuration], 0).map_err(Error::format)
+    let content = format!("{slot}\n");
+    cpio::emit(
+        &[
+            directory("etc"),
+            directory("etc/outgate"),
+            file(RUNNING_SLOT_PATH, content.into()),
+        ],
+        0,
+    )
+    .map_err(Error::format)
+}
+
+fn file(path: &str, content: Vec<u8>) -> Entry {
+    Entry {
+        path: path.into(),
+        permissions: 0o444,
+        node: Node::File(content),
+    }
 }
 
 fn read_grub_file(path: &Path, package: &'static str) -> Result<Vec<u8>, Error> {
@@ -236,6 +263,10 @@ fn patch_core(mut core: Vec<u8>, core_lba: u64) -> Result<Vec<u8>, Error> {
     Ok(core)
 }
 
+/// Names in the memory disk, which `grub.cfg` makes of the slot's letter.
+const SLOT_ARCHIVES: [(&str, SlotName); 2] =
+    [("slot-a.cpio", SlotName::A), ("slot-b.cpio", SlotName::B)];
+
 const MKIMAGE: &str = "grub-mkimage";
 const SECTOR: usize = 512;
 /// `GRUB_BOOT_MACHINE_KERNEL_SECTOR`: LBA of the core image in `boot.img`, 64 bits.
@@ -251,7 +282,7 @@ const BLOCK_LIST: usize = 0x1f4;
 mod tests {
     use super::*;
     use crate::layout::layout;
-    use crate::recipe::PARTITIONS;
+    use crate::recipe::{INITRAMFS, PARTITIONS};
     use disk_format::slot::partition;
 
     #[test]
@@ -269,6 +300,36 @@ mod tests {
         assert_eq!(core[0x1f4..0x1fc], 2049u64.to_le_bytes());
         assert_eq!(core[0x1fc..0x1fe], 2u16.to_le_bytes());
         assert!(patch_core(vec![0; 512], 2048).is_err());
+    }
+
+    #[test]
+    fn each_slots_archive_says_its_letter_under_directories_as_the_first_archive_has_them() {
+        let (files, _) = cpio::parse(&memory_disk().unwrap()).unwrap();
+        for (name, letter) in [("slot-a.cpio", "a\n"), ("slot-b.cpio", "b\n")] {
+            let archive = files.iter().find(|file| file.path == name).unwrap();
+            let Node::File(archive) = &archive.node else {
+                panic!("{name} is no file");
+            };
+            let (entries, _) = cpio::parse(archive).unwrap();
+            for entry in &entries {
+                match &entry.node {
+                    Node::File(content) => assert_eq!(content, letter.as_bytes()),
+                    node => {
+                        let first = INITRAMFS.iter().find(|file| file.path == entry.path);
+                        assert_eq!(Some(entry.permissions), first.map(|file| file.permissions));
+                        assert_eq!(*node, Node::Directory);
+                    }
+                }
+            }
+            assert_eq!(entries.last().unwrap().path, "etc/outgate/slot");
+        }
+        assert!(GRUB_CFG.contains(r#""(memdisk)/slot-$1.cpio""#));
+    }
+
+    #[test]
+    fn pid_1_knows_how_long_the_disk_is() {
+        let layout = layout(PARTITIONS).unwrap();
+        assert_eq!(layout.disk_bytes, disk_format::slot::DISK_BYTES_MIN);
     }
 
     #[test]

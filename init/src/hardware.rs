@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use connector_proto::limits;
 use connector_proto::local::EdgeText;
+use disk_format::slot::{RUNNING_SLOT_PATH, SlotName};
 use rustix::fs::OFlags;
 
 /// The SMBIOS system UUID in the byte order of its text; zeros where there is none.
@@ -29,87 +30,31 @@ fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     Some(uuid)
 }
 
-/// The edge that the hypervisor or the image names. What the hypervisor says wins.
+/// The edge that the image names.
 #[must_use]
 pub fn edge() -> Option<EdgeText> {
-    [EDGE_FROM_QEMU, EDGE_FROM_IMAGE]
-        .into_iter()
-        .find_map(|path| {
-            let text = read_bounded(path, limits::HOST_MAX + 7)?;
-            let edge = parse_edge(&text);
-            if edge.is_none() {
-                log::warn!("{path} does not name an edge: expected host or host:port");
-            }
-            edge
-        })
+    let text = read_bounded(EDGE_FROM_IMAGE, limits::HOST_MAX + 7)?;
+    let edge = parse_edge(&text);
+    if edge.is_none() {
+        log::warn!("{EDGE_FROM_IMAGE} does not name an edge: expected host or host:port");
+    }
+    edge
+}
+
+/// The slot that the boot loader says it booted.
+#[must_use]
+pub fn running_slot() -> Option<SlotName> {
+    let text = read_bounded(Path::new("/").join(RUNNING_SLOT_PATH), 16)?;
+    SlotName::of(text.trim())
 }
 
 /// `host` or `host:port` in printable ASCII; what it means is the connector's to say.
-fn parse_edge(text: &str) -> Option<EdgeText> {
+pub(crate) fn parse_edge(text: &str) -> Option<EdgeText> {
     let text = text.trim_matches(['\0', ' ', '\t', '\r', '\n']);
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return None;
     }
     EdgeText::try_from(text).ok()
-}
-
-/// What the search for the state partition found.
-#[derive(Debug)]
-pub enum StatePartition {
-    /// Exactly one, opened for reading and writing.
-    Found(File),
-    /// None so far; a disk may still appear.
-    Absent,
-    /// It cannot be used; the sentence says why and what to do.
-    Unusable(String),
-}
-
-/// Looks for the partition named [`STATE_PARTITION`].
-#[must_use]
-pub fn state_partition() -> StatePartition {
-    let names = state_partition_names(Path::new("/sys/class/block"));
-    match names.as_slice() {
-        [] => StatePartition::Absent,
-        [name] => match open_partition(name) {
-            Ok(file) => StatePartition::Found(file),
-            Err(error) => StatePartition::Unusable(format!(
-                "The state partition {name} cannot be opened ({error}): check the disk, then restart."
-            )),
-        },
-        several => StatePartition::Unusable(format!(
-            "{} disks carry a state partition ({}): detach all but one, then restart.",
-            several.len(),
-            several.join(", ")
-        )),
-    }
-}
-
-fn open_partition(name: &str) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(Path::new("/dev").join(name))
-}
-
-/// Names of the block devices whose uevent file says that they are the state partition.
-fn state_partition_names(class: &Path) -> Vec<String> {
-    let mut names: Vec<_> = entries(class)
-        .into_iter()
-        .filter(|path| is_state_partition(&read_uevent(path)))
-        .filter_map(|path| path.file_name()?.to_str().map(str::to_owned))
-        .collect();
-    names.sort_unstable();
-    names
-}
-
-fn is_state_partition(uevent: &str) -> bool {
-    uevent
-        .lines()
-        .any(|line| line.strip_prefix("PARTNAME=") == Some(STATE_PARTITION))
-}
-
-fn read_uevent(device: &Path) -> String {
-    read_bounded(device.join("uevent"), 4096).unwrap_or_default()
 }
 
 /// Opens the event devices that have a power button, except those in `known`.
@@ -194,9 +139,6 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
         .unwrap_or_default()
 }
 
-/// The GPT name of the state partition.
-pub const STATE_PARTITION: &str = "outgate-state";
-const EDGE_FROM_QEMU: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/outgate/edge/raw";
 const EDGE_FROM_IMAGE: &str = "/etc/outgate/edge";
 const KEY_POWER: u32 = 116;
 const EV_KEY: u16 = 1;
@@ -237,15 +179,6 @@ mod tests {
         ] {
             assert_eq!(parse_edge(bad), None, "{bad:?}");
         }
-    }
-
-    #[test]
-    fn the_state_partition_is_known_by_its_whole_name() {
-        assert!(is_state_partition(
-            "MAJOR=254\nPARTN=6\nPARTNAME=outgate-state\n"
-        ));
-        assert!(!is_state_partition("PARTNAME=outgate-state-2\n"));
-        assert!(!is_state_partition("DEVNAME=outgate-state\n"));
     }
 
     #[test]

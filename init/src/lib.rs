@@ -1,9 +1,9 @@
-//! PID 1, and the two sandboxed services it is also the binary of: `netd` and `timed`.
+//! PID 1, and the sandboxed processes it is also the binary of: `netd`, `timed` and `installer`.
 //!
 //! PID 1 mounts, starts services when *facts* become true, applies what they find out, passes
 //! messages between console and connector, and takes the machine down in order. It parses no byte
 //! that came from the network: `netd` and `timed` do, without privileges, and give it typed values
-//! that it checks.
+//! that it checks. `installer` reads the systems that come to be installed.
 //!
 //! Suggested reading order:
 //!
@@ -11,10 +11,11 @@
 //! 2. [`machine`]: the event loop, with one closed list of events.
 //! 3. [`service`]: the table of services; [`supervisor`]: pure, which of them runs and when.
 //! 4. [`hub`]: pure, the facts and who is told; [`channel`]: how.
-//! 5. [`lease`], [`clock`]: pure decisions about what `netd` and `timed` report.
-//! 6. [`network`], [`netlink`], [`hardware`], [`memory`], [`terminals`], [`process`],
+//! 5. [`lease`], [`clock`]: pure decisions about what `netd` and `timed` report; [`slot`]: about the
+//!    two system slots.
+//! 6. [`network`], [`netlink`], [`hardware`], [`disks`], [`minted`], [`memory`], [`terminals`], [`process`],
 //!    [`signals`], [`watchdog`], [`logger`], [`log_ring`], [`readiness`]: the input and output.
-//! 7. [`netd`], [`timed`]: the services.
+//! 7. [`netd`], [`timed`]: the services. [`installer`]: writes the idle slot.
 //!
 //! Never: an unsafe block, a wait without a deadline or an event behind it, an exit of PID 1.
 #![forbid(unsafe_code)]
@@ -35,10 +36,14 @@ pub mod hub;
 pub mod clock;
 pub mod lease;
 
+pub mod slot;
+
+pub mod disks;
 pub mod hardware;
 pub mod log_ring;
 pub mod logger;
 pub mod memory;
+pub mod minted;
 pub mod netlink;
 pub mod network;
 pub mod process;
@@ -48,5 +53,6 @@ pub mod signals;
 pub mod terminals;
 pub mod watchdog;
 
+pub mod installer;
 pub mod netd;
 pub mod timed;

@@ -1,11 +1,11 @@
-//! One binary, several roles: PID 1, `netd`, `timed`, and the kernel's helper for an orderly end.
+//! One binary, several roles: PID 1, `netd`, `timed`, `installer`, and the kernel's helper for an orderly end.
 #![forbid(unsafe_code)]
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use init::role::Role;
-use init::{boot, logger, netd, timed};
+use init::{boot, installer, logger, netd, timed};
 use rustix::process::{Pid, Signal, kill_process};
 
 fn main() -> ExitCode {
@@ -14,6 +14,7 @@ fn main() -> ExitCode {
         Role::Init => boot::boot(),
         Role::Netd => serve(netd::run),
         Role::Timed => serve(timed::run),
+        Role::Installer => return install(),
         Role::PowerOff => ask_init(Signal::TERM),
         Role::Restart => ask_init(Signal::INT),
         Role::Unknown => Err(io::ErrorKind::Unsupported.into()),
@@ -30,6 +31,18 @@ fn main() -> ExitCode {
 fn serve(service: fn() -> io::Result<()>) -> io::Result<()> {
     logger::start_in_service();
     service()
+}
+
+/// The reason of a failure is the one line that PID 1 repeats to the operator.
+fn install() -> ExitCode {
+    match installer::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without a reader the exit status has to do.
+            let _ = writeln!(io::stderr(), "{error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// The kernel started this process because the machine is to end; PID 1 does it in order.

@@ -4,17 +4,21 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use rustix::fs::OFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitOptions};
 
 use crate::channel::Channel;
+use crate::installer;
 use crate::service::Service;
 
 /// Bytes read from a log pipe in one go, so that a chatty service does not keep PID 1.
 const LOG_READ_MAX: usize = 16 * 1024;
+
+/// Longest reason that is taken from the installer.
+const LAST_WORDS_MAX: usize = 512;
 
 /// A running service.
 #[derive(Debug)]
@@ -44,10 +48,8 @@ impl Process {
             .stdout(Stdio::from(theirs_log.try_clone()?))
             .stderr(Stdio::from(theirs_log))
             .spawn()?;
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or_else(|| io::Error::other("the kernel gave a process no id"))?;
         Ok(Self {
-            pid,
+            pid: pid_of(&child)?,
             channel,
             log: Some(File::from(log)),
         })
@@ -94,11 +96,97 @@ impl Process {
     }
 }
 
-/// Takes one process that ended off the kernel's table: a service, or an orphan of one.
+/// What the installer is started for.
+#[derive(Debug)]
+pub enum InstallerRole {
+    /// To write the slot.
+    Install {
+        /// What it is written from.
+        stream: OwnedFd,
+    },
+    /// To check what is in the slot.
+    Check,
+}
+
+/// A running installer; see [`installer`] for what it is given.
+#[derive(Debug)]
+pub struct Installation {
+    pid: Pid,
+    log: File,
+}
+
+impl Installation {
+    /// Starts it as its own user on a slot's device.
+    ///
+    /// # Errors
+    /// If its file is missing or the kernel is out of processes, descriptors or memory.
+    pub fn spawn(role: InstallerRole, slot: File) -> io::Result<Self> {
+        let (log, theirs_log) = pipe_with(PipeFlags::CLOEXEC)?;
+        rustix::fs::fcntl_setfl(&log, OFlags::NONBLOCK)?;
+        let (argument, stdin) = match role {
+            InstallerRole::Install { stream } => (installer::INSTALL, Stdio::from(stream)),
+            InstallerRole::Check => (installer::CHECK, Stdio::null()),
+        };
+        let child = Command::new(installer::PATH)
+            .arg(argument)
+            .env_clear()
+            .current_dir("/")
+            .uid(installer::UID)
+            .gid(installer::UID)
+            .stdin(stdin)
+            .stdout(Stdio::from(slot))
+            .stderr(Stdio::from(theirs_log))
+            .spawn()?;
+        Ok(Self {
+            pid: pid_of(&child)?,
+            log: File::from(log),
+        })
+    }
+
+    /// Its process id, until [`reap`] has returned it.
+    #[must_use]
+    pub const fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// The first line it said. To be called when it has ended.
+    pub fn last_words(&mut self) -> Option<String> {
+        let mut buffer = [0; LAST_WORDS_MAX];
+        let len = self.log.read(&mut buffer).ok()?;
+        let said = String::from_utf8_lossy(buffer.get(..len)?).into_owned();
+        let line = said.lines().next()?.trim();
+        (!line.is_empty()).then(|| line.to_owned())
+    }
+
+    /// Ends it.
+    pub fn kill(&self) {
+        if let Err(error) = rustix::process::kill_process(self.pid, Signal::KILL) {
+            log::warn!("cannot end the installer: {error}");
+        }
+    }
+}
+
+fn pid_of(child: &Child) -> io::Result<Pid> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    pid.ok_or_else(|| io::Error::other("the kernel gave a process no id"))
+}
+
+/// A process that ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its id.
+    pub pid: Pid,
+    /// How, in words.
+    pub how: String,
+    /// Whether it did what it was started for.
+    pub is_success: bool,
+}
+
+/// Takes one process that ended off the kernel's table: a service, the installer, or an orphan.
 ///
 /// The caller repeats this until `None`: several ends may have raised one signal.
 #[must_use]
-pub fn reap() -> Option<(Pid, String)> {
+pub fn reap() -> Option<Ended> {
     let (pid, status) = rustix::process::wait(WaitOptions::NOHANG).ok()??;
     let how = if let Some(code) = status.exit_status() {
         format!("exit {code}")
@@ -107,7 +195,12 @@ pub fn reap() -> Option<(Pid, String)> {
     } else {
         "in an unknown way".to_owned()
     };
-    Some((pid, how))
+    let is_success = status.exit_status() == Some(0);
+    Some(Ended {
+        pid,
+        how,
+        is_success,
+    })
 }
 
 /// Both ends of a pipe that wakes the event loop; the writing end never blocks.

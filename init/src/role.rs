@@ -13,6 +13,8 @@ pub enum Role {
     Netd,
     /// The NTP client.
     Timed,
+    /// The process that writes or checks the idle slot.
+    Installer,
     /// The kernel's helper, for an orderly power-off.
     PowerOff,
     /// The kernel's helper, for an orderly restart.
@@ -34,6 +36,7 @@ impl Role {
         match Path::new(argv0).file_name().and_then(OsStr::to_str) {
             Some("netd") => Self::Netd,
             Some("timed") => Self::Timed,
+            Some("installer") => Self::Installer,
             Some("poweroff") => Self::PowerOff,
             Some("reboot") => Self::Restart,
             _ => Self::Unknown,
@@ -65,6 +68,7 @@ mod tests {
         for (name, role) in [
             ("/bin/netd", Role::Netd),
             ("timed", Role::Timed),
+            ("/bin/installer", Role::Installer),
             ("/sbin/poweroff", Role::PowerOff),
             ("/sbin/reboot", Role::Restart),
             ("/sbin/init", Role::Unknown),

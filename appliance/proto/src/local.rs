@@ -132,6 +132,24 @@ pub enum Fact {
         /// What programs could still get without anything being swapped or killed, in KiB.
         available_kib: u32,
     },
+    /// What a minted image says about the machine it is for.
+    Minted {
+        /// The connector's name.
+        name: Option<Text<63>>,
+        /// The MAC address its NIC is to have.
+        mac: Option<[u8; 6]>,
+        /// The connector group, for people only.
+        group: Option<Text<63>>,
+    },
+    /// Which system runs, and why this one.
+    System {
+        /// The slot it is in; `None` when the boot loader did not say.
+        slot: Option<SlotName>,
+        /// Its version.
+        version: Text<32>,
+        /// Why it was booted.
+        boot: Boot,
+    },
     /// PID 1 waits; `since_boot_us` is `CLOCK_BOOTTIME` when it began to.
     Waiting {
         /// For what.
@@ -158,6 +176,113 @@ pub enum Fact {
         /// To be started again, or to be switched off.
         restart: bool,
     },
+}
+
+/// One of the two system slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SlotName {
+    /// The slot of a fresh image.
+    A,
+    /// The slot that takes the first update.
+    B,
+}
+
+impl core::fmt::Display for SlotName {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::A => "a",
+            Self::B => "b",
+        })
+    }
+}
+
+/// Why the running system was booted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Boot {
+    /// It is the good one.
+    Good,
+    /// It is tried, and becomes the good one when the clock is right and the connector connected.
+    Trial {
+        /// How often it is tried again if this time fails.
+        left: u8,
+        /// When the machine restarts unless it was promoted, microseconds of `CLOCK_BOOTTIME`.
+        until_boot_us: u64,
+    },
+    /// Another slot was to be booted and was not.
+    Fallback {
+        /// That slot.
+        from: SlotName,
+        /// What was the matter with it.
+        why: FallbackReason,
+    },
+    /// The boot loader did not say which slot it booted: slots are not touched.
+    Unknown,
+}
+
+/// Why a slot that was to be booted was not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FallbackReason {
+    /// It was tried as often as it may be and never promoted.
+    TriesSpent,
+    /// The boot loader could not load it.
+    NotLoaded,
+}
+
+/// What the console, or an updater behind it, wants done with the slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SlotRequest {
+    /// Say what is in them.
+    Status,
+    /// Write a system into this slot, which must not be the running one. Carries one descriptor:
+    /// the stream of the slot's bytes, header first, to its end.
+    Install {
+        /// Where to.
+        slot: SlotName,
+    },
+    /// Boot this slot at the next restarts, as a trial.
+    Arm {
+        /// Which.
+        slot: SlotName,
+        /// Seconds within which a trial boot must be promoted, 10 to 3600; 600 unless given.
+        deadline_s: Option<u16>,
+    },
+    /// Make the running trial the good slot. PID 1 does it by itself as soon as it may.
+    Promote,
+}
+
+/// PID 1's answer to a [`SlotRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SlotReply {
+    /// What is in the slots.
+    Status(SlotStatus),
+    /// It is done; the sentence says what.
+    Done(Text<160>),
+    /// It was not done; the sentence says why and what would help.
+    Refused(Text<160>),
+}
+
+/// What is in the slots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotStatus {
+    /// The running slot, if the boot loader said so.
+    pub running: Option<SlotName>,
+    /// The slot that is booted unless there is a trial.
+    pub good: SlotName,
+    /// The slot on trial, and how often it is still tried.
+    pub trial: Option<(SlotName, u8)>,
+    /// Slot a.
+    pub a: SlotContent,
+    /// Slot b.
+    pub b: SlotContent,
+}
+
+/// What a slot's header says. Its content is hashed when the slot is armed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SlotContent {
+    /// A system of this version.
+    System(Text<32>),
+    /// Nothing that could be booted; the sentence says what was found.
+    Unusable(Text<96>),
 }
 
 /// What PID 1 waits for before it can go on.
@@ -289,15 +414,19 @@ pub enum ToConsole {
     Connector(ConnectorStatus),
     /// The connector is not running.
     ConnectorGone,
+    /// The answer to a request about the slots.
+    Slot(SlotReply),
 }
 
-/// The console to PID 1, which passes it on to the connector.
+/// The console to PID 1, which passes what is typed on to the connector.
 #[derive(Clone, Serialize, Deserialize)]
 pub enum FromConsole {
     /// A whole provisioning key whose groups all check: its 112 data bits.
     Key([u8; crate::key::SEED_LEN]),
     /// The edge to use.
     Edge(EdgeText),
+    /// Something about the slots, for PID 1 itself.
+    Slot(SlotRequest),
 }
 
 impl core::fmt::Debug for FromConsole {
@@ -305,6 +434,7 @@ impl core::fmt::Debug for FromConsole {
         match self {
             Self::Key(_) => f.write_str("Key(..)"),
             Self::Edge(edge) => f.debug_tuple("Edge").field(edge).finish(),
+            Self::Slot(request) => f.debug_tuple("Slot").field(request).finish(),
         }
     }
 }

@@ -3,7 +3,8 @@
 use core::net::{IpAddr, Ipv4Addr};
 
 use connector_proto::local::{
-    Awaited, ConnectorStatus, Fact, FromConsole, KeyRefused, Lease, Phase, Servers, Text, ToConsole,
+    Awaited, Boot, ConnectorStatus, Fact, FallbackReason, FromConsole, KeyRefused, Lease, Phase,
+    Servers, SlotContent, SlotName, SlotReply, SlotStatus, Text, ToConsole,
 };
 use connector_proto::message::EnrolRefusal;
 use connector_proto::time::UnixSeconds;
@@ -49,6 +50,7 @@ pub fn fuzz_terminal(data: &[u8]) {
                 message = ToConsole::Connector(script.status());
                 Event::Message(message)
             }
+            6 if command > 99 => Event::Message(ToConsole::Slot(script.slot_reply())),
             6 => Event::Message(ToConsole::ConnectorGone),
             _ => {
                 now_us += u64::from(command) * 100_000;
@@ -84,7 +86,7 @@ fn perform(action: &Action, screens: &mut [Screen]) {
         Action::Send(FromConsole::Edge(edge)) => {
             assert!(edge.parse::<EdgeName>().is_ok(), "{edge} cannot be an edge");
         }
-        Action::Send(FromConsole::Key(_)) => {}
+        Action::Send(FromConsole::Key(_) | FromConsole::Slot(_)) => {}
     }
 }
 
@@ -139,7 +141,7 @@ impl<'a> Script<'a> {
     }
 
     fn fact(&mut self) -> Fact {
-        match self.byte().unwrap_or(0) % 10 {
+        match self.byte().unwrap_or(0) % 12 {
             0 => Fact::Booted {
                 version: self.string(),
             },
@@ -182,12 +184,61 @@ impl<'a> Script<'a> {
                 total_kib: self.u32(),
                 available_kib: self.u32(),
             },
+            9 => Fact::Minted {
+                name: self.byte().map(|_| self.string()),
+                mac: self.byte().map(|byte| [byte; 6]),
+                group: self.byte().map(|_| self.string()),
+            },
+            10 => Fact::System {
+                slot: self.byte().map(slot_name),
+                version: self.string(),
+                boot: self.boot(),
+            },
             // Rarely, since nothing is asked after it.
             _ if self.byte() == Some(255) => Fact::ShuttingDown { restart: true },
             _ => Fact::Waiting {
                 what: Awaited::Link,
                 since_boot_us: self.number(),
             },
+        }
+    }
+
+    fn boot(&mut self) -> Boot {
+        match self.byte().unwrap_or(0) % 4 {
+            0 => Boot::Good,
+            1 => Boot::Trial {
+                left: self.byte().unwrap_or(0),
+                until_boot_us: self.number(),
+            },
+            2 => Boot::Fallback {
+                from: slot_name(self.byte().unwrap_or(0)),
+                why: match self.byte() {
+                    Some(0..99) => FallbackReason::TriesSpent,
+                    _ => FallbackReason::NotLoaded,
+                },
+            },
+            _ => Boot::Unknown,
+        }
+    }
+
+    fn slot_content(&mut self) -> SlotContent {
+        match self.byte() {
+            Some(0..99) => SlotContent::System(self.string()),
+            _ => SlotContent::Unusable(self.string()),
+        }
+    }
+
+    fn slot_reply(&mut self) -> SlotReply {
+        match self.byte().unwrap_or(0) % 3 {
+            0 => SlotReply::Done(self.string()),
+            1 => SlotReply::Refused(self.string()),
+            _ => SlotReply::Status(SlotStatus {
+                running: self.byte().map(slot_name),
+                good: slot_name(self.byte().unwrap_or(0)),
+                trial: self.byte().map(|byte| (slot_name(byte), byte)),
+                a: self.slot_content(),
+                b: self.slot_content(),
+            }),
         }
     }
 
@@ -241,6 +292,10 @@ impl<'a> Script<'a> {
             },
         }
     }
+}
+
+const fn slot_name(byte: u8) -> SlotName {
+    if byte < 128 { SlotName::A } else { SlotName::B }
 }
 
 /// As much of `foreign` as a text of `N` bytes holds.

@@ -2,7 +2,7 @@
 
 use connector_proto::key::SEED_LEN;
 use connector_proto::local::{
-    Awaited, ConnectorStatus, EdgeText, Fact, FromConsole, Lease, Phase, Text, ToConsole,
+    Awaited, Boot, ConnectorStatus, EdgeText, Fact, FromConsole, Lease, Phase, Text, ToConsole,
 };
 use zeroize::{Zeroize, Zeroizing};
 
@@ -59,6 +59,8 @@ pub struct Model {
     pub(super) submitted: Option<Submitted>,
     terminals: Vec<Terminal>,
     nic: Option<Fact>,
+    minted: Option<Fact>,
+    system: Option<Fact>,
     lease: Option<Lease>,
     clock: Option<Fact>,
     problem: Option<(u64, Text<160>)>,
@@ -122,6 +124,11 @@ impl Model {
             Event::Message(ToConsole::Connector(status)) => {
                 self.status(now_us, status, &mut actions);
             }
+            Event::Message(ToConsole::Slot(reply)) => {
+                for line in sentence::slot_reply(&reply) {
+                    actions.push(say(now_us, &line));
+                }
+            }
             Event::Message(ToConsole::ConnectorGone) => self.connector_gone(now_us, &mut actions),
             Event::Typed { terminal, bytes } => self.typed(now_us, terminal, bytes, &mut actions),
             Event::Tick => self.tick(now_us, &mut actions),
@@ -182,6 +189,24 @@ impl Model {
         Some((wait.what, wait.since_us))
     }
 
+    /// Until when a trial must have been promoted, and what that waits for.
+    #[must_use]
+    pub fn trial(&self) -> Option<(u64, &'static str)> {
+        let Some(Fact::System {
+            boot: Boot::Trial { until_boot_us, .. },
+            ..
+        }) = self.system
+        else {
+            return None;
+        };
+        let awaited = if self.clock.is_none() {
+            "to set the clock and connect"
+        } else {
+            "to connect"
+        };
+        Some((until_boot_us, awaited))
+    }
+
     /// Leaves a line for each wait that lasts. Most of those of a boot are over in a moment, and a
     /// line would send the operator looking for a fault that is not there.
     fn say_waits(&mut self, now_us: u64, actions: &mut Vec<Action>) {
@@ -201,16 +226,15 @@ impl Model {
 
     fn fact(&mut self, fact: Fact, at_us: u64, actions: &mut Vec<Action>) {
         if self.is_news(&fact, at_us) {
-            let line = match fact {
-                Fact::Booted { .. } => sentence::fact(&fact),
-                Fact::Nic { .. }
-                | Fact::NetUp(_)
-                | Fact::ClockOk { .. }
-                | Fact::Memory { .. }
-                | Fact::Waiting { .. }
-                | Fact::ServiceDied { .. }
-                | Fact::Problem { .. }
-                | Fact::ShuttingDown { .. } => stamp(at_us) + &sentence::fact(&fact),
+            let text = match &fact {
+                Fact::Nic { interface, mac } => sentence::nic(interface, *mac, self.minted_mac()),
+                _ => sentence::fact(&fact),
+            };
+            let is_first_line = matches!(fact, Fact::Booted { .. });
+            let line = if is_first_line {
+                text
+            } else {
+                stamp(at_us) + &text
             };
             actions.push(Action::Say {
                 terminal: None,
@@ -221,6 +245,8 @@ impl Model {
             Fact::Booted { .. } | Fact::Memory { .. } | Fact::ServiceDied { .. } => {}
             // What is waited for next, PID 1 says next.
             Fact::Nic { .. } => self.nic = Some(fact),
+            Fact::Minted { .. } => self.learn_minted(at_us, fact, actions),
+            Fact::System { .. } => self.system = Some(fact),
             Fact::NetUp(lease) => {
                 self.network_wait = None;
                 self.lease = Some(lease);
@@ -247,6 +273,26 @@ impl Model {
         }
     }
 
+    /// A disk that appears after the NIC says only then which MAC address the NIC is to have.
+    fn learn_minted(&mut self, at_us: u64, minted: Fact, actions: &mut Vec<Action>) {
+        let before = self.minted_mac();
+        self.minted = Some(minted);
+        if let Some(Fact::Nic { interface, mac }) = &self.nic
+            && self.minted_mac() != before
+        {
+            let text = sentence::nic(interface, *mac, self.minted_mac());
+            actions.push(say(at_us, &text));
+        }
+    }
+
+    /// The MAC address that the image was minted for.
+    const fn minted_mac(&self) -> Option<[u8; 6]> {
+        match self.minted {
+            Some(Fact::Minted { mac, .. }) => mac,
+            _ => None,
+        }
+    }
+
     /// Whether a fact tells the operator something that the screen does not say already. Leases are
     /// renewed and clocks measured all the time.
     fn is_news(&self, fact: &Fact, at_us: u64) -> bool {
@@ -268,6 +314,8 @@ impl Model {
                     || !same_server
                     || offset_us.unsigned_abs() >= CLOCK_NEWS_US
             }
+            Fact::Minted { name, .. } => name.is_some() && self.minted.as_ref() != Some(fact),
+            Fact::System { .. } => self.system.as_ref() != Some(fact),
             // It leaves its line when it lasts.
             Fact::Waiting { .. } => false,
             Fact::Problem { text } => self
@@ -526,6 +574,14 @@ impl Model {
             terminal.entry.clear();
             terminal.other_edge = false;
         }
+    }
+}
+
+/// A line for every terminal, with its stamp.
+fn say(at_us: u64, text: &str) -> Action {
+    Action::Say {
+        terminal: None,
+        line: stamp(at_us) + text,
     }
 }
 

@@ -6,7 +6,10 @@
 
 use core::net::Ipv4Addr;
 
-use connector_proto::local::{Awaited, ConnectorStatus, Fact, KeyRefused, Lease, Phase};
+use connector_proto::local::{
+    Awaited, Boot, ConnectorStatus, Fact, FallbackReason, KeyRefused, Lease, Phase, SlotContent,
+    SlotName, SlotReply, SlotStatus,
+};
 use connector_proto::message::EnrolRefusal;
 
 use super::text::{bound, date, duration, mebibytes, offset, printable};
@@ -16,7 +19,13 @@ use super::text::{bound, date, duration, mebibytes, offset, printable};
 pub fn fact(fact: &Fact) -> String {
     match fact {
         Fact::Booted { version } => format!("Outgate {}", printable(version)),
-        Fact::Nic { interface, mac } => format!("NIC {} {}", printable(interface), mac_text(*mac)),
+        Fact::Nic { interface, mac } => nic(interface, *mac, None),
+        Fact::Minted { name, group, .. } => minted(name.as_deref(), group.as_deref()),
+        Fact::System {
+            slot,
+            version,
+            boot,
+        } => system(*slot, &printable(version), *boot),
         Fact::NetUp(lease) => network_up(lease),
         Fact::ClockOk {
             server,
@@ -52,6 +61,97 @@ pub fn fact(fact: &Fact) -> String {
         ),
         Fact::Problem { text } => printable(text),
         Fact::ShuttingDown { restart } => shutting_down(*restart).to_owned(),
+    }
+}
+
+/// The sentence of a NIC, and whether it has the address that the image was minted for.
+#[must_use]
+pub fn nic(interface: &str, mac: [u8; 6], minted: Option<[u8; 6]>) -> String {
+    let (interface, address) = (printable(interface), mac_text(mac));
+    match minted.map(|minted| (minted == mac, mac_text(minted))) {
+        None => format!("NIC {interface} {address}"),
+        Some((true, _)) => format!("NIC {interface} MAC {address}, as minted"),
+        Some((false, minted)) => format!(
+            "NIC {interface} MAC {address}; this image was minted for {minted}: set it in the VM's \
+             settings."
+        ),
+    }
+}
+
+/// The sentence of a minted image.
+fn minted(name: Option<&str>, group: Option<&str>) -> String {
+    let name = printable(name.unwrap_or("an unnamed connector"));
+    match group {
+        Some(group) => format!("Image for {name} ({})", printable(group)),
+        None => format!("Image for {name}"),
+    }
+}
+
+/// The sentence of the system that runs, and why this one.
+fn system(slot: Option<SlotName>, version: &str, boot: Boot) -> String {
+    let place = slot.map_or_else(
+        || "an unknown slot".to_owned(),
+        |slot| format!("slot {slot}"),
+    );
+    match boot {
+        Boot::Good => format!("Outgate {version} in {place}"),
+        Boot::Trial {
+            left,
+            until_boot_us,
+        } => {
+            let tries = match left {
+                0 => "the last try".to_owned(),
+                1 => "1 more try".to_owned(),
+                left => format!("{left} more tries"),
+            };
+            format!(
+                "Outgate {version} in {place}, on trial ({tries}): kept once the clock is right and \
+                 the edge connected; if not by {} after the start, the machine restarts.",
+                duration(until_boot_us)
+            )
+        }
+        Boot::Fallback {
+            from,
+            why: FallbackReason::TriesSpent,
+        } => {
+            format!("Slot {from} did not start well 3 times: running {version} from {place} again.")
+        }
+        Boot::Fallback {
+            from,
+            why: FallbackReason::NotLoaded,
+        } => format!("Slot {from} cannot be loaded: running {version} from {place}."),
+        Boot::Unknown => format!(
+            "Outgate {version} in an unknown slot: the image's boot loader did not start it. Slots \
+             cannot be changed."
+        ),
+    }
+}
+
+/// The lines that answer a request about the slots.
+#[must_use]
+pub fn slot_reply(reply: &SlotReply) -> Vec<String> {
+    match reply {
+        SlotReply::Done(text) | SlotReply::Refused(text) => vec![printable(text)],
+        SlotReply::Status(status) => [(SlotName::A, &status.a), (SlotName::B, &status.b)]
+            .map(|(slot, content)| slot_line(status, slot, content))
+            .into(),
+    }
+}
+
+fn slot_line(status: &SlotStatus, slot: SlotName, content: &SlotContent) -> String {
+    let mut line = match content {
+        SlotContent::System(version) => format!("Slot {slot}: {}", printable(version)),
+        SlotContent::Unusable(why) => format!("Slot {slot}: nothing to boot, {}", printable(why)),
+    };
+    if status.running == Some(slot) {
+        line += ", running";
+    }
+    if status.good == slot {
+        line += ", good";
+    }
+    match status.trial {
+        Some((trial, left)) if trial == slot => line + &format!(", on trial, tries left {left}"),
+        _ => line,
     }
 }
 

@@ -38,7 +38,7 @@ pub fn live(model: &Model, terminal: usize, now_us: u64) -> Live {
         };
     }
     Live {
-        text: Zeroizing::new(status_line(model, now_us)),
+        text: Zeroizing::new(with_trial(model, status_line(model, now_us), now_us)),
         prompt: false,
     }
 }
@@ -127,6 +127,19 @@ fn push_line(bytes: &mut String, line: &str) {
     bytes.push_str(line);
     bytes.push_str(ERASE_REST);
     bytes.push_str("\r\n");
+}
+
+/// The status line, and behind it what is left of a trial, as far as there is room.
+fn with_trial(model: &Model, line: String, now_us: u64) -> String {
+    let Some((until_us, awaited)) = model.trial().filter(|_| model.shutting_down.is_none()) else {
+        return line;
+    };
+    let left = duration(until_us.saturating_sub(now_us));
+    first_that_fits(&[
+        format!("{line}. Trial: {left} left {awaited}"),
+        format!("{line}. Trial: {left} left"),
+        line,
+    ])
 }
 
 fn status_line(model: &Model, now_us: u64) -> String {

@@ -3,15 +3,18 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::Duration;
 
 use connector_proto::local::{Lease, Sample};
 use connector_proto::time::Instant;
+use disk_format::slot::partition;
 use rustix::process::Signal;
 
 use super::Machine;
 use crate::clock::{self, Decision};
-use crate::hardware::{self, StatePartition};
+use crate::disks::{self, CLASS, Search};
+use crate::hardware;
 use crate::hub::Topic;
 use crate::lease;
 use crate::memory;
@@ -45,6 +48,11 @@ impl StateDisk {
             .as_ref()
             .map(|file| Ok(file.try_clone()?.into()))
             .transpose()
+    }
+
+    /// Whether the partition was found.
+    pub(super) const fn is_found(&self) -> bool {
+        self.partition.is_some()
     }
 
     pub(super) const fn poll_timeout(&self) -> Option<Instant> {
@@ -89,7 +97,7 @@ impl Machine {
 
     /// Looks for disks and buttons.
     pub(super) fn look_at_devices(&mut self, now: Instant) {
-        self.look_for_state_partition(now);
+        self.look_for_partitions(now);
         let known: Vec<_> = self.buttons.iter().map(|(path, _)| path.clone()).collect();
         for (path, device) in hardware::power_buttons(&known) {
             log::info!("power button {}", path.display());
@@ -97,28 +105,47 @@ impl Machine {
         }
     }
 
-    pub(super) fn look_for_state_partition(&mut self, now: Instant) {
-        if self.state_disk.partition.is_some() {
+    /// Looks for the image's partitions.
+    pub(super) fn look_for_partitions(&mut self, now: Instant) {
+        let is_last = self.state_disk.poll_timeout().is_none_or(|at| at <= now);
+        self.look_for_boot_state(now, is_last);
+        self.look_for_state_partition(now, is_last);
+    }
+
+    fn look_for_state_partition(&mut self, now: Instant, is_last: bool) {
+        if self.state_disk.is_found() {
             return;
         }
-        match hardware::state_partition() {
-            StatePartition::Found(file) => {
-                log::info!("the state partition is there");
-                self.state_disk.partition = Some(file);
-                self.hub.solved(Topic::State);
-                // One that was started without it is started again with it.
-                self.signal(Service::Connector, Signal::TERM);
+        let class = Path::new(CLASS);
+        let problem = match disks::find(class, partition::STATE) {
+            Search::Found(partition) if partition.is_read_only => disks::read_only(&partition.disk),
+            Search::Found(partition) => match partition.open() {
+                Ok(file) => return self.use_state_partition(now, file),
+                Err(error) => format!(
+                    "The state partition {} cannot be opened ({error}): check the disk, then restart.",
+                    partition.device
+                ),
+            },
+            Search::Several(devices) => disks::several("state", &devices),
+            Search::Absent if is_last => {
+                disks::too_small(class).unwrap_or_else(|| NO_STATE_PARTITION.to_owned())
             }
-            StatePartition::Unusable(sentence) => {
-                let letters = self.hub.problem(now, Topic::State, &sentence);
-                self.deliver(letters);
-            }
-            StatePartition::Absent if self.state_disk.poll_timeout().is_none_or(|at| at <= now) => {
-                let letters = self.hub.problem(now, Topic::State, NO_STATE_PARTITION);
-                self.deliver(letters);
-            }
-            StatePartition::Absent => return,
-        }
+            Search::Absent => return,
+        };
+        self.tell_problem(now, Topic::State, &problem);
+        self.settle_state(now);
+    }
+
+    fn use_state_partition(&mut self, now: Instant, file: File) {
+        log::info!("the state partition is there");
+        self.state_disk.partition = Some(file);
+        self.hub.solved(Topic::State);
+        // A connector that was started without it is started again with it.
+        self.signal(Service::Connector, Signal::TERM);
+        self.settle_state(now);
+    }
+
+    fn settle_state(&mut self, now: Instant) {
         self.state_disk.settles_at = None;
         self.supervisor
             .handle_condition(now, Condition::StateSettled);
@@ -205,6 +232,7 @@ impl Machine {
             .clock_ok(now, sample.server, moved_us, sample.bound_us);
         self.deliver(letters);
         self.supervisor.handle_condition(now, Condition::ClockOk);
+        self.promote_if_due(now);
     }
 
     fn step_clock(&mut self, to: i64) -> io::Result<()> {

@@ -1,9 +1,12 @@
 //! The event loop of PID 1: everything that can wake it, and what it then does.
 //!
-//! [`services`] starts, tells and reaps; [`environment`] deals with NIC, lease, clock and disk.
+//! [`services`] starts, tells and reaps; [`environment`] deals with NIC, lease, clock and disk;
+//! [`slots`] and [`slot_requests`] with the system slots.
 
 mod environment;
 mod services;
+mod slot_requests;
+mod slots;
 
 use std::fs::File;
 use std::io;
@@ -27,6 +30,7 @@ use crate::signals::{Signal, Signals};
 use crate::supervisor::Supervisor;
 use crate::watchdog::Watchdog;
 use environment::StateDisk;
+use slots::Slots;
 
 /// Everything that can wake PID 1, in the order in which it is handled.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +68,7 @@ pub struct Machine {
     device_events: DeviceEvents,
     buttons: Vec<(PathBuf, File)>,
     state_disk: StateDisk,
+    slots: Slots,
     /// Nothing sets the clock below this.
     clock_floor: RealMicros,
     /// Samples taken before this instant are of a clock that was since set.
@@ -95,6 +100,7 @@ impl Machine {
             device_events: DeviceEvents::open()?,
             buttons: Vec::new(),
             state_disk: StateDisk::new(now),
+            slots: Slots::new(),
             clock_floor,
             clock_set_at: now,
             watchdog: Watchdog::arm(now),
@@ -110,8 +116,10 @@ impl Machine {
         let now = clock::boot_now();
         self.supervisor.start(now);
         self.carry_out(now);
-        self.look_at_links(now);
+        self.learn_from_hypervisor(now);
+        // The disk says which address the NIC is to have.
         self.look_at_devices(now);
+        self.look_at_links(now);
         loop {
             self.carry_out(clock::boot_now());
             for event in self.next_events()? {
@@ -151,8 +159,9 @@ impl Machine {
         self.supervisor.handle_timeout(now);
         self.check_lease_end(now);
         if self.state_disk.is_settling_over(now) {
-            self.look_for_state_partition(now);
+            self.look_for_partitions(now);
         }
+        self.check_slot_timeouts(now);
         if let Some(watchdog) = &mut self.watchdog {
             watchdog.handle_timeout(now);
         }
@@ -163,6 +172,7 @@ impl Machine {
             self.supervisor.poll_timeout(),
             self.lease_until,
             self.state_disk.poll_timeout(),
+            self.slots.poll_timeout(),
             self.watchdog.as_ref().map(Watchdog::poll_timeout),
         ]
         .into_iter()

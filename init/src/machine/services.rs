@@ -95,7 +95,7 @@ impl Machine {
             Service::Timed => {}
             Service::Connector => {
                 let start = ToConnector::Start {
-                    edge: hardware::edge(),
+                    edge: self.slots.minted_edge().cloned().or_else(hardware::edge),
                     fingerprint: Fingerprint {
                         mac: self.network.mac().unwrap_or_default(),
                         smbios_uuid: hardware::smbios_uuid(),
@@ -155,22 +155,26 @@ impl Machine {
     pub(super) fn serve_channel(&mut self, now: Instant, service: Service) {
         for _ in 0..MESSAGES_MAX {
             let is_more = match service {
-                Service::Console => self.take(service, |machine, message: FromConsole| {
+                Service::Console => self.take(service, |machine, message, descriptors| {
+                    if let FromConsole::Slot(request) = message {
+                        return machine.serve_slot_request(now, request, descriptors);
+                    }
                     let letters = machine.hub.operator(message);
                     machine.deliver(letters);
                 }),
                 Service::Connector => {
-                    self.take(service, |machine, FromConnector::Status(status)| {
+                    self.take(service, |machine, FromConnector::Status(status), _| {
                         let letters = machine.hub.status(status);
                         machine.deliver(letters);
                         machine.measure_memory(now);
+                        machine.promote_if_due(now);
                     })
                 }
-                Service::Netd => self.take(service, |machine, message| match message {
+                Service::Netd => self.take(service, |machine, message, _| match message {
                     FromNetd::Lease(lease) => machine.take_lease(now, &lease),
                     FromNetd::Lost => machine.lose_lease(now),
                 }),
-                Service::Timed => self.take(service, |machine, message| match message {
+                Service::Timed => self.take(service, |machine, message, _| match message {
                     FromTimed::Sample(sample) => machine.take_sample(now, &sample),
                     FromTimed::Silent { asked } => {
                         log::info!("none of {asked} NTP servers answers")
@@ -193,14 +197,14 @@ impl Machine {
     fn take<M: serde::de::DeserializeOwned>(
         &mut self,
         service: Service,
-        handle: impl FnOnce(&mut Self, M),
+        handle: impl FnOnce(&mut Self, M, Vec<OwnedFd>),
     ) -> bool {
         let Some(process) = &self.processes[service.index()] else {
             return false;
         };
         match process.channel.receive() {
-            Ok(Received::Message(message, _)) => {
-                handle(self, message);
+            Ok(Received::Message(message, descriptors)) => {
+                handle(self, message, descriptors);
                 true
             }
             Ok(Received::Empty) => false,
@@ -235,7 +239,11 @@ impl Machine {
     /// Takes every process that ended off the kernel's table.
     pub(super) fn reap(&mut self, now: Instant) {
         for _ in 0..REAPED_MAX {
-            let Some((pid, how)) = reap() else { return };
+            let Some(ended) = reap() else { return };
+            let (pid, how) = (ended.pid, ended.how);
+            if self.installer_ended(pid, &how, ended.is_success) {
+                continue;
+            }
             let ended = Service::ALL.into_iter().find(|service| {
                 self.processes[service.index()]
                     .as_ref()

@@ -11,6 +11,7 @@ use super::view::{self, Screen};
 
 mod connector;
 mod facts;
+mod slots;
 mod typing;
 
 const KEY: &str = "brdtc-eufvc-gchbi-idjeg-kflgf-nhrif-tjuke";
@@ -171,6 +172,9 @@ impl Operator {
                 Action::Redraw { terminal } => self.screens[terminal].redraw(),
                 Action::Send(FromConsole::Key(data)) => self.sent.push(format!("Key {data:02x?}")),
                 Action::Send(FromConsole::Edge(edge)) => self.sent.push(format!("Edge {edge}")),
+                Action::Send(FromConsole::Slot(request)) => {
+                    self.sent.push(format!("Slot {request:?}"));
+                }
             }
         }
         for (place, screen) in self.screens.iter_mut().enumerate() {
