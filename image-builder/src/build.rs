@@ -1,21 +1,42 @@
 //! The steps of an image build in order, each told as it ends.
 
+mod epoch;
+mod facts;
+mod limits;
+mod steps;
+
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Instant;
 
 use disk_format::qcow2;
 use disk_format::slot::partition;
+use disk_format::vmdk::Vmdk;
+use ovf::descriptor::{Descriptor, Disk};
 use ovf::property::EdgeName;
 
-use crate::layout::{self, MIB};
+pub use self::epoch::epoch;
+pub use self::steps::{Steps, mib};
+use crate::layout::{self, Layout};
 use crate::output::{self, Artefact, Scratch};
-use crate::recipe::{INITRAMFS, PARTITIONS, Source};
+use crate::ova::Ova;
+use crate::provenance::{KernelFacts, Provenance, commit_in_words};
+use crate::recipe::{INITRAMFS, MACHINE, PARTITIONS, Source};
+use crate::sign::Signer;
 use crate::slot::System;
-use crate::{Error, assemble, boot, kernel, slot};
+use crate::{Error, assemble, boot, kernel, sbom, slot};
 
+/// What the files of an image are called, before the dot.
+pub const NAME: &str = "outgate";
+/// The disk as it is.
+pub const RAW: &str = "outgate.raw";
 /// The disk image for QEMU/KVM.
 pub const QCOW2: &str = "outgate.qcow2";
+/// The archive that vSphere imports.
+pub const OVA: &str = "outgate.ova";
+/// The signature of a signed image.
+pub const CERT: &str = "outgate.cert";
+/// The bill of materials for scanners.
+pub const SBOM: &str = "outgate.cdx.json";
 /// What the image was built from, as text.
 pub const MANIFEST: &str = "outgate.txt";
 
@@ -30,9 +51,40 @@ pub struct Options {
     pub edge: Option<EdgeName>,
     /// A bzImage to use; otherwise the project's kernel is built or taken from the cache.
     pub kernel: Option<PathBuf>,
+    /// Who signs the OVA.
+    pub signing: Signing,
 }
 
-/// Builds the image and writes it to `options.out`; returns what was written.
+/// Who signs the OVA.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signing {
+    /// Nobody.
+    None,
+    /// The owner of a private key and its certificate, both PEM files.
+    With {
+        /// The private key.
+        key: PathBuf,
+        /// Its certificate.
+        certificate: PathBuf,
+    },
+    /// Whoever made this certificate file, which must sign the same manifest.
+    Like(PathBuf),
+}
+
+/// What artefacts are made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// What goes into the disk.
+    pub system: &'a System,
+    /// What all of it was made from.
+    pub provenance: &'a Provenance,
+    /// Who signs the OVA.
+    pub signer: Option<&'a Signer>,
+    /// How many threads compress. The result does not depend on it.
+    pub threads: NonZeroUsize,
+}
+
+/// Builds the image and writes it to `options.out`; returns what was written, without the sums.
 ///
 /// # Errors
 /// Every [`Error`] names what to do. Artefacts of an earlier build stay whole.
@@ -41,137 +93,190 @@ pub fn build(options: &Options) -> Result<Vec<Artefact>, Error> {
     // What can be missing is looked for before the kernel, which may take minutes.
     boot::check_installed()?;
     let binaries = load_binaries(&options.binaries)?;
+    let signer = load_signer(&options.signing)?;
     let epoch = epoch()?;
-    let (kernel, kernel_version) = load_kernel(options.kernel.as_deref())?;
-    steps.done(&format!("kernel {kernel_version}, {}", mib(kernel.len())));
+    let (kernel, facts) = load_kernel(options.kernel.as_deref())?;
+    steps.done(&format!("kernel {}, {}", facts.version, mib(kernel.len())));
+    let provenance = Provenance::collect(facts)?;
+    steps.done(&format!(
+        "source tree {}, {}",
+        provenance.source_tree,
+        commit_in_words(&provenance.source_tree)
+    ));
 
-    let version = env!("CARGO_PKG_VERSION").into();
     let system = System {
-        version,
+        version: env!("CARGO_PKG_VERSION").into(),
         epoch,
         edge: options.edge.clone(),
         binaries,
         kernel,
     };
+    let inputs = Inputs {
+        system: &system,
+        provenance: &provenance,
+        signer: signer.as_ref(),
+        threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+    };
     std::fs::create_dir_all(&options.out).map_err(Error::file(&options.out))?;
     let scratch = Scratch::new(&options.out)?;
-    let artefacts = artefacts(&system, &kernel_version, scratch.path(), &mut steps)?;
-    output::write(&options.out, &artefacts)?;
+    let artefacts = artefacts(&inputs, scratch.path(), &mut steps)?;
+    write(&options.out, &artefacts)?;
     steps.done(&format!("written to {}", options.out.display()));
     Ok(artefacts)
 }
 
-/// The artefacts of `system`: the same bytes for the same input, wherever `scratch` is.
+/// The artefacts of `inputs`: the same bytes for the same input, wherever `scratch` is.
 ///
 /// # Errors
 /// As [`build`].
 pub fn artefacts(
-    system: &System,
-    kernel_version: &str,
+    inputs: &Inputs<'_>,
     scratch: &Path,
     steps: &mut Steps,
 ) -> Result<Vec<Artefact>, Error> {
-    let initramfs = slot::initramfs(INITRAMFS, system)?;
-    steps.done(&format!("initramfs, {}", mib(initramfs.len())));
-    let slot = slot::slot(&system.version, &system.kernel, &initramfs)?;
-    let layout = layout::layout(PARTITIONS).map_err(Error::format)?;
-    let core = layout
-        .table
-        .find(partition::BIOS)
-        .map_or(0, |partition| partition.first_lba);
-    let grub = boot::grub(core, scratch)?;
-    steps.done(&format!(
-        "GRUB, BIOS {}, UEFI {}",
-        mib(grub.core.len()),
-        mib(grub.efi.len())
-    ));
-    let disk = assemble::disk(&layout, PARTITIONS, &grub, &slot)?;
+    let Inputs {
+        system, provenance, ..
+    } = *inputs;
+    let mut facts = facts::Facts::new(system, provenance);
+    let disk = disk(system, scratch, &mut facts, steps)?;
     let qcow2 = qcow2::emit(&disk).map_err(Error::format)?;
     steps.done(&format!(
         "qcow2, {} for a disk of {}",
         mib(qcow2.len()),
         mib(disk.len())
     ));
-
-    let manifest = format!(
-        "outgate {}\nepoch {}\nkernel {kernel_version}\nkernel-bytes {}\ninitramfs-bytes {}\n\
-         disk-bytes {}\ndisk-sha256 {}\nslot-bytes {}\nslot-sha256 {}\n{SOURCES}",
-        system.version,
+    let vmdk = Vmdk::from_disk(&disk, inputs.threads).map_err(Error::format)?;
+    let packed = Ova::pack(
+        NAME,
+        &descriptor(system, provenance),
+        &vmdk,
         system.epoch,
-        system.kernel.len(),
-        initramfs.len(),
-        disk.len(),
-        output::sha256_hex(&disk),
-        slot.len(),
-        output::sha256_hex(&slot),
-    );
-    Ok(vec![
-        Artefact {
-            name: QCOW2,
-            content: qcow2,
+        inputs.signer,
+    )
+    .map_err(Error::Ova)?;
+    steps.done(&format!(
+        "OVA, {}, compressed by {} threads",
+        mib(packed.ova.len()),
+        inputs.threads
+    ));
+
+    let mut artefacts = vec![file(RAW, disk), file(QCOW2, qcow2)];
+    artefacts.extend(packed.into_artefacts());
+    artefacts.push(file(SBOM, sbom::emit(system, provenance).into_bytes()));
+    limits::check(&artefacts)?;
+    for artefact in &artefacts {
+        facts.output(&artefact.name, &artefact.content);
+    }
+    artefacts.push(file(MANIFEST, facts.into_text().into_bytes()));
+    steps.done(&format!("digests; {}", limits::in_words(&artefacts)));
+    Ok(artefacts)
+}
+
+/// The disk, its parts noted in `facts`.
+fn disk(
+    system: &System,
+    scratch: &Path,
+    facts: &mut facts::Facts,
+    steps: &mut Steps,
+) -> Result<Vec<u8>, Error> {
+    let initramfs = slot::initramfs(INITRAMFS, system)?;
+    facts.part("initramfs", &initramfs);
+    steps.done(&format!("initramfs, {}", mib(initramfs.len())));
+    let slot = slot::slot(&system.version, &system.kernel, &initramfs)?;
+    facts.part("slot-a", &slot);
+    let layout = layout::layout(PARTITIONS).map_err(Error::format)?;
+    let grub = boot::grub(core_lba(&layout), scratch)?;
+    facts.part("grub-bios", &grub.core);
+    facts.part("grub-uefi", &grub.efi);
+    steps.done(&format!(
+        "GRUB, BIOS {}, UEFI {}",
+        mib(grub.core.len()),
+        mib(grub.efi.len())
+    ));
+    assemble::disk(&layout, PARTITIONS, &grub, &slot)
+}
+
+fn core_lba(layout: &Layout) -> u64 {
+    layout
+        .table
+        .find(partition::BIOS)
+        .map_or(0, |partition| partition.first_lba)
+}
+
+/// The machine that the OVA describes. [`Ova::pack`] fills in the disk.
+fn descriptor(system: &System, provenance: &Provenance) -> Descriptor {
+    let tree = provenance.source_tree.get(..12).unwrap_or_default();
+    Descriptor {
+        name: MACHINE.name.into(),
+        version: system.version.clone(),
+        full_version: format!("{} (source tree {tree})", system.version),
+        annotation: MACHINE.annotation.into(),
+        disk: Disk {
+            file_name: String::new(),
+            file_bytes: 0,
+            capacity_mib: 0,
+            populated_bytes: 0,
         },
-        Artefact {
-            name: MANIFEST,
-            content: manifest.into_bytes(),
-        },
-    ])
-}
-
-/// A line on standard error for each finished step, with the time since the start.
-#[derive(Debug)]
-pub struct Steps {
-    started: Instant,
-    is_quiet: bool,
-}
-
-impl Steps {
-    /// The clock starts.
-    #[must_use]
-    #[expect(
-        clippy::new_without_default,
-        reason = "it reads the clock: not a plain value"
-    )]
-    pub fn new() -> Self {
-        Self {
-            started: Instant::now(),
-            is_quiet: false,
-        }
-    }
-
-    /// Tells nothing.
-    #[must_use]
-    pub fn quiet() -> Self {
-        Self {
-            is_quiet: true,
-            ..Self::new()
-        }
-    }
-
-    /// `what` is done.
-    pub fn done(&mut self, what: &str) {
-        if !self.is_quiet {
-            eprintln!(
-                "image   {:6.1} s  {what}",
-                self.started.elapsed().as_secs_f64()
-            );
-        }
+        mac: None,
+        cpus: MACHINE.cpus,
+        memory_mib: MACHINE.memory_mib,
+        // A field that the guest does not read would be a promise it does not keep: what a mint
+        // says travels on the disk, which reaches the guest on every hypervisor.
+        properties: Vec::new(),
     }
 }
 
-/// The kernel's bytes, and its version in words.
-fn load_kernel(given: Option<&Path>) -> Result<(Vec<u8>, String), Error> {
+/// Writes the artefacts; a signature of an earlier image does not stay beside an unsigned one.
+fn write(out: &Path, artefacts: &[Artefact]) -> Result<(), Error> {
+    output::write(out, artefacts)?;
+    let cert = out.join(CERT);
+    if artefacts.iter().any(|artefact| artefact.name == CERT) || !cert.exists() {
+        return Ok(());
+    }
+    std::fs::remove_file(&cert).map_err(Error::file(&cert))
+}
+
+fn file(name: &str, content: Vec<u8>) -> Artefact {
+    Artefact {
+        name: name.into(),
+        content,
+    }
+}
+
+fn load_signer(signing: &Signing) -> Result<Option<Signer>, Error> {
+    let read = |path: &Path| std::fs::read(path).map_err(Error::file(path));
+    match signing {
+        Signing::None => Ok(None),
+        Signing::With { key, certificate } => {
+            let signer = Signer::from_pem(&read(key)?, &read(certificate)?);
+            signer.map(Some).map_err(Error::Sign)
+        }
+        Signing::Like(file) => Ok(Some(Signer::repeating(&read(file)?))),
+    }
+}
+
+/// The kernel's bytes, and what is known about it.
+fn load_kernel(given: Option<&Path>) -> Result<(Vec<u8>, KernelFacts), Error> {
+    let read = |path: &Path| std::fs::read(path).map_err(Error::file(path));
     if let Some(path) = given {
-        let bytes = std::fs::read(path).map_err(Error::file(path))?;
-        let digest = output::sha256_hex(&bytes);
-        return Ok((bytes, format!("given, sha256 {digest}")));
+        let facts = KernelFacts {
+            version: "given".into(),
+            ..KernelFacts::default()
+        };
+        return Ok((read(path)?, facts));
     }
     let mut printer = kernel::Printer::new();
     let built = kernel::cache_directory()
         .and_then(|cache| kernel::ensure(&cache, &mut |progress| printer.show(progress)));
     printer.finish();
     let built = built.map_err(Error::Kernel)?;
-    let bytes = std::fs::read(&built.bz_image).map_err(Error::file(&built.bz_image))?;
-    Ok((bytes, built.version))
+    let inputs = read(&built.inputs)?;
+    let facts = KernelFacts::new(
+        &built.version,
+        &String::from_utf8_lossy(&inputs),
+        &read(&built.config)?,
+    );
+    Ok((read(&built.bz_image)?, facts))
 }
 
 /// Every program that the recipe names.
@@ -196,38 +301,3 @@ fn load_binaries(directory: &Path) -> Result<Vec<(&'static str, Vec<u8>)>, Error
     };
     names.map(load).collect()
 }
-
-/// The build's one time stamp: `SOURCE_DATE_EPOCH`, else the time of the commit, else
-/// [`EPOCH_WITHOUT_COMMIT`] (a source archive has no commit).
-fn epoch() -> Result<u32, Error> {
-    let text = match std::env::var("SOURCE_DATE_EPOCH") {
-        Ok(text) => text,
-        Err(_) => match commit_time() {
-            Some(text) => text,
-            None => return Ok(EPOCH_WITHOUT_COMMIT),
-        },
-    };
-    text.trim().parse().map_err(|_| Error::Epoch { text })
-}
-
-fn commit_time() -> Option<String> {
-    let git = Command::new("git")
-        .args(["log", "-1", "--format=%ct"])
-        .output()
-        .ok()?;
-    let text = String::from_utf8(git.stdout).ok()?;
-    (git.status.success() && !text.trim().is_empty()).then_some(text)
-}
-
-fn mib(bytes: usize) -> String {
-    // Tenths, rounded: enough for people, and without floating point.
-    let tenths = (bytes as u64 * 10 + MIB / 2) / MIB;
-    format!("{}.{} MiB", tenths / 10, tenths % 10)
-}
-
-/// 2026-11-01, before the first release: a floor for the guest's clock that is never in the future.
-const EPOCH_WITHOUT_COMMIT: u32 = 1_793_491_200;
-
-/// The licence of both asks for it.
-const SOURCES: &str = "kernel-source Debian package linux-source, of the version above (GPL-2.0)\n\
-                       grub-source Debian package grub2 2.06 (GPL-3.0-or-later)\n";

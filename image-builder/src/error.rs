@@ -43,6 +43,8 @@ pub enum Error {
     Format(Box<dyn std::error::Error + Send + Sync>),
     /// The kernel could not be built.
     Kernel(crate::kernel::Error),
+    /// The OVA could not be packed.
+    Ova(crate::ova::OvaError),
     /// A Debian package is not installed.
     PackageMissing {
         /// The file that was looked for.
@@ -50,7 +52,18 @@ pub enum Error {
         /// The package that has it.
         package: &'static str,
     },
-    /// `grub-mkimage` failed.
+    /// The key or certificate to sign with cannot be used.
+    Sign(crate::sign::SignError),
+    /// An artefact is larger than promised.
+    TooLarge {
+        /// What people call it.
+        what: &'static str,
+        /// Its length.
+        bytes: u64,
+        /// The promise.
+        max: u64,
+    },
+    /// A program failed.
     Tool {
         /// The program.
         program: &'static str,
@@ -99,10 +112,17 @@ impl fmt::Display for Error {
             Self::File { path, error } => write!(f, "{}: {error}", path.display()),
             Self::Format(error) => write!(f, "{error}"),
             Self::Kernel(error) => write!(f, "{error}"),
+            Self::Ova(error) => write!(f, "{error}"),
             Self::PackageMissing { path, package } => write!(
                 f,
                 "{} is missing; install it with `apt-get install {package}`",
                 path.display()
+            ),
+            Self::Sign(error) => write!(f, "{error}"),
+            Self::TooLarge { what, bytes, max } => write!(
+                f,
+                "the {what} has {bytes} bytes; at most {max} are promised: make the content \
+                 smaller (`outgate.txt` of an earlier build has the size of each part)"
             ),
             Self::Tool { program, message } => write!(f, "{program} failed: {message}"),
         }

@@ -9,8 +9,15 @@
 //! | [`slot`] | kernel and initramfs become the content of a system slot |
 //! | [`boot`] | GRUB for BIOS and UEFI, and the boot-state partition |
 //! | [`assemble`] | everything becomes one disk |
+//! | [`ova`] | descriptor, manifest, signature and disk become an OVA, and are read back |
+//! | [`sign`] | the manifest's signature, made and checked |
+//! | [`provenance`] | what an image is made from: sources, tools, packages, crates |
+//! | [`sbom`] | the same for scanners, as CycloneDX |
 //! | [`output`] | files appear whole or not at all, with their digests |
 //! | [`build`] | the steps in order, each told as it ends |
+//! | [`disk`], [`boot_state`] | pieces of a finished disk, and the block in it that minting changes |
+//! | [`mint`] | one image for each connector, with its name and MAC address |
+//! | [`verify`] | what an artefact is, and whether it is what it says |
 //! | [`kernel`] | the kernel, built once and cached |
 //!
 //! Equal inputs give equal bytes: no clock is read, no path of the building machine gets into
@@ -26,9 +33,22 @@ pub mod boot;
 
 pub mod assemble;
 
+pub mod ova;
+pub mod sign;
+
+pub mod provenance;
+pub mod sbom;
+
 pub mod output;
 
 pub mod build;
+
+pub mod boot_state;
+pub mod disk;
+
+pub mod mint;
+
+pub mod verify;
 
 mod error;
 pub mod kernel;

@@ -49,6 +49,12 @@ pub const INITRAMFS: &[FileSpec] = &[
         "the operator's screen on tty1 and ttyS0",
     ),
     file(
+        "bin/installer",
+        0o777,
+        Source::Symlink("/init"),
+        "writes the idle slot; init acts by the name it is called",
+    ),
+    file(
         "bin/netd",
         0o777,
         Source::Symlink("/init"),
@@ -185,6 +191,31 @@ pub const PARTITIONS: &[PartitionSpec] = &[
         reason: "the state record; zeros mean not enrolled",
     },
 ];
+
+/// The machine that the OVA describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Machine {
+    /// Its name, until it is minted.
+    pub name: &'static str,
+    /// What the person who deploys it should read first.
+    pub annotation: &'static str,
+    /// Virtual processors.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+}
+
+/// One processor serves a connector. 128 MiB of memory are enough with a BIOS; UEFI firmware keeps
+/// as much for itself.
+pub const MACHINE: Machine = Machine {
+    name: "Outgate connector",
+    annotation: "Outgate connector: dials out to its service edge on TCP 443 and carries \
+                 authorised user sessions to private applications. Nothing dials in. Mint one OVA \
+                 for each connector and deploy it once: deployed twice, it gives two machines the \
+                 same MAC address. Type the provisioning key on the console of the first boot.",
+    cpus: 1,
+    memory_mib: 256,
+};
 
 /// What the boot-state block says in a fresh image.
 pub const BOOT_STATE: &[(&str, &str)] = &[("good", "a"), ("trial", ""), ("left", "0")];

@@ -3,24 +3,25 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use disk_format::qcow2;
-use image_builder::build::{QCOW2, Steps, artefacts};
+use disk_format::tar;
+use image_builder::build::{OVA, QCOW2, RAW};
 
-use crate::support::{TempDir, has_grub, has_program, system};
+use crate::support::{TempDir, artefact, built, has_grub, has_program};
 
 #[test]
-fn qemu_img_finds_no_error_and_the_same_disk() {
-    let name = "qemu_img_finds_no_error_and_the_same_disk";
+fn qemu_img_finds_no_error_and_the_same_disk_in_every_format() {
+    let name = "qemu_img_finds_no_error_and_the_same_disk_in_every_format";
     if !has_grub(name) || !has_program(name, "qemu-img", "qemu-utils") {
         return;
     }
     let directory = TempDir::new("qemu-img");
-    let (image, raw) = image_and_disk(directory.path());
-    run(Command::new("qemu-img").arg("check").arg(&image));
-    run(Command::new("qemu-img")
-        .arg("compare")
-        .arg(&image)
-        .arg(&raw));
+    let (qcow2, raw, vmdk) = images(directory.path());
+    run(Command::new("qemu-img").arg("check").arg(&qcow2));
+    for image in [&qcow2, &vmdk] {
+        let verdict = run(Command::new("qemu-img").arg("compare").args([image, &raw]));
+        // A difference in length would be a warning before this line.
+        assert_eq!(verdict, "Images are identical.\n");
+    }
 }
 
 #[test]
@@ -30,7 +31,7 @@ fn sgdisk_verifies_both_copies_of_the_partition_table() {
         return;
     }
     let directory = TempDir::new("sgdisk");
-    let (_, raw) = image_and_disk(directory.path());
+    let (_, raw, _) = images(directory.path());
     let verdict = run(Command::new("sgdisk").arg("--verify").arg(&raw));
     assert!(verdict.contains("No problems found"), "{verdict}");
     assert!(!verdict.contains("Warning"), "{verdict}");
@@ -43,7 +44,7 @@ fn fsck_finds_both_fat_filesystems_clean() {
         return;
     }
     let directory = TempDir::new("fsck");
-    let (_, raw) = image_and_disk(directory.path());
+    let (_, raw, _) = images(directory.path());
     let disk = std::fs::read(raw).unwrap();
     for (name, mib, length_mib) in [("esp", 2, 8), ("boot-state", 10, 1)] {
         let volume = directory.path().join(name);
@@ -52,24 +53,20 @@ fn fsck_finds_both_fat_filesystems_clean() {
     }
 }
 
-/// The qcow2 image as a file, and the disk inside it as another.
-fn image_and_disk(directory: &Path) -> (PathBuf, PathBuf) {
-    let built = artefacts(
-        &system(vec![7; 100_000]),
-        "7",
-        directory,
-        &mut Steps::quiet(),
+/// The qcow2, the raw disk, and the VMDK out of the OVA, as files.
+fn images(directory: &Path) -> (PathBuf, PathBuf, PathBuf) {
+    let built = built("checkers", vec![7; 100_000], 2);
+    let write = |name: &str, content: &[u8]| {
+        let path = directory.join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    };
+    let entries = tar::parse(artefact(&built, OVA)).unwrap();
+    (
+        write(QCOW2, artefact(&built, QCOW2)),
+        write(RAW, artefact(&built, RAW)),
+        write("outgate.vmdk", entries.last().unwrap().content),
     )
-    .unwrap();
-    let image = built
-        .iter()
-        .find(|artefact| artefact.name == QCOW2)
-        .unwrap();
-    let disk = qcow2::parse(&image.content, 1 << 30).unwrap();
-    let (image_path, raw_path) = (directory.join(QCOW2), directory.join("disk.raw"));
-    std::fs::write(&image_path, &image.content).unwrap();
-    std::fs::write(&raw_path, disk).unwrap();
-    (image_path, raw_path)
 }
 
 /// Runs a checker that must succeed; what it said.

@@ -21,9 +21,26 @@ pub fn image(arguments: &[String]) -> Result<(), Failed> {
             .arg("--binaries")
             .arg(binaries)
             .arg("--out")
-            .arg(target_dir().join("image"));
+            .arg(image_dir());
     }
     step::run("image", command.args(arguments))
+}
+
+/// Runs a command of the image builder that works on images which are there: neither the kernel nor
+/// the programs of the VM are built, and no Debian package is needed. Paths are the user's.
+pub fn on_images(arguments: &[String]) -> Result<(), Failed> {
+    host(&["image-builder"])?;
+    let mut command = cargo(&["run", "--quiet", "-p", "image-builder", "--"]);
+    if let Ok(here) = std::env::current_dir() {
+        command.current_dir(here);
+    }
+    let name = format!("image {}", arguments.join(" "));
+    step::run_quietly(&name, command.args(arguments))
+}
+
+/// Where the image goes.
+pub fn image_dir() -> PathBuf {
+    target_dir().join("image")
 }
 
 /// Builds packages for the host.
@@ -48,8 +65,8 @@ fn static_build(name: &str, packages: &[&str]) -> Result<PathBuf, Failed> {
     }
     command.arg("--target-dir").arg(&target_dir);
     command
-        .env("RUSTFLAGS", rustflags())
-        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+        .env("CARGO_ENCODED_RUSTFLAGS", rustflags())
+        .env_remove("RUSTFLAGS");
     step::run(name, &mut command)?;
     Ok(target_dir.join(TARGET).join(PROFILE))
 }
@@ -60,7 +77,7 @@ pub fn agent() -> Result<(), Failed> {
 }
 
 /// Static linking, and no path of this machine in the binaries: the image is to be the same
-/// wherever it is built.
+/// wherever it is built. In cargo's encoded form, since a path may contain a space.
 fn rustflags() -> String {
     let mut flags = vec!["-C".to_owned(), "target-feature=+crt-static".to_owned()];
     let mut remap = |from: &Path, to: &str| {
@@ -72,7 +89,7 @@ fn rustflags() -> String {
         .unwrap_or_default();
     let cargo_home = std::env::var_os("CARGO_HOME").map_or(home.join(".cargo"), PathBuf::from);
     remap(&cargo_home, "/cargo");
-    flags.join(" ")
+    flags.join("\x1f")
 }
 
 /// A cargo command in the workspace.

@@ -8,16 +8,22 @@ use std::process::ExitCode;
 
 mod build;
 mod packages;
+mod rebuild;
 mod step;
 mod tally;
 mod verify;
 
+use packages::Needs;
 use step::Failed;
 
 const USAGE: &str = "\
 usage: cargo demo [-- --auto]    boots an appliance beside a demo application and shows how to reach it
        cargo verify [-- --long]  runs every check: format, lints, unit tests, VM tests
        cargo image [ARGS]        builds the kernel and the image into target/image/
+       cargo image mint ...      makes one image for each connector, with its name and MAC address
+       cargo image verify FILE   says what an artefact is, and checks it
+       cargo image rebuild --check SHA256SUMS
+                                 builds this checkout from nothing and compares it with a release
        cargo vm [-- ARGS]        boots the image with its console on this terminal";
 
 fn main() -> ExitCode {
@@ -45,7 +51,7 @@ fn main() -> ExitCode {
 }
 
 fn demo(arguments: &[String]) -> Result<(), Failed> {
-    packages::ensure()?;
+    packages::ensure(Needs::NoTests)?;
     build::image(&[])?;
     build::host(&["edge", "tests"])?;
     step::run_quietly(
@@ -55,12 +61,18 @@ fn demo(arguments: &[String]) -> Result<(), Failed> {
 }
 
 fn image(arguments: &[String]) -> Result<(), Failed> {
-    packages::ensure()?;
-    build::image(arguments)
+    match arguments.first().map(String::as_str) {
+        Some("mint" | "verify") => build::on_images(arguments),
+        Some("rebuild") => rebuild::run(&arguments[1..]),
+        _ => {
+            packages::ensure(Needs::NoTests)?;
+            build::image(arguments)
+        }
+    }
 }
 
 fn vm(arguments: &[String]) -> Result<(), Failed> {
-    packages::ensure()?;
+    packages::ensure(Needs::NoTests)?;
     build::image(&[])?;
     build::host(&["qemu"])?;
     step::run_quietly(

@@ -4,7 +4,16 @@ use std::process::{Command, Stdio};
 
 use crate::step::{self, Failed};
 
-/// Package and what it is for.
+/// Which packages a command needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// All of them.
+    All,
+    /// All but those that only tests use: who builds an image needs no second opinions.
+    NoTests,
+}
+
+/// Package and what it is for. A reason that begins with `tests:` is one of tests alone.
 const PACKAGES: &[(&str, &str)] = &[
     ("bc", "kernel build: computes time constants"),
     ("bison", "kernel build: parser of Kconfig"),
@@ -13,9 +22,14 @@ const PACKAGES: &[(&str, &str)] = &[
         "demo and tests: fetches the private page as a user would",
     ),
     (
+        "diffoscope-minimal",
+        "tests: says where two builds differ that must not",
+    ),
+    (
         "dosfstools",
         "tests: a second opinion on the FAT partitions",
     ),
+    ("faketime", "tests: a build a year later"),
     ("flex", "kernel build: lexer of Kconfig"),
     (
         "g++",
@@ -30,24 +44,51 @@ const PACKAGES: &[(&str, &str)] = &[
         "kernel build: headers for those plugins",
     ),
     ("gdisk", "tests: a second opinion on the partition table"),
+    (
+        "golang-github-vmware-govmomi-dev",
+        "tests: imports the OVA with VMware's client library",
+    ),
+    ("golang-go", "tests: compiles the program that does so"),
     ("grub-common", "image: grub-mkimage"),
     ("grub-efi-amd64-bin", "image: boot loader for UEFI"),
     ("grub-pc-bin", "image: boot loader for BIOS"),
     ("libc6-dev", "static linking of what runs in the VM"),
     ("libelf-dev", "kernel build: objtool"),
+    (
+        "libvirt-clients",
+        "tests: libvirt's schema, for the minted domain",
+    ),
+    (
+        "libvirt-daemon-driver-qemu",
+        "tests: boots the minted domain as libvirt does; no daemon comes with it",
+    ),
+    (
+        "libxml2-utils",
+        "tests: a second opinion on minted XML and the OVF descriptor",
+    ),
+    ("locales", "tests: a build in another language"),
     ("make", "kernel build"),
+    (
+        "openssl",
+        "tests: makes keys to sign with, a second opinion on signatures",
+    ),
     ("ovmf", "UEFI firmware for the virtual machines"),
     ("qemu-system-x86", "runs the virtual machines"),
-    ("qemu-utils", "tests: a second opinion on the qcow2"),
+    ("qemu-utils", "tests: a second opinion on qcow2 and VMDK"),
     ("tshark", "tests: a second opinion on the captures"),
+    (
+        "virt-v2v",
+        "tests: reads the OVA as a migration off VMware does",
+    ),
     ("xz-utils", "kernel build: unpacks the source"),
     ("zstd", "kernel build: compresses the kernel"),
 ];
 
 /// Installs what is missing; without the rights to do so it says which command does.
-pub fn ensure() -> Result<(), Failed> {
+pub fn ensure(needs: Needs) -> Result<(), Failed> {
     let missing: Vec<&(&str, &str)> = PACKAGES
         .iter()
+        .filter(|(_, reason)| needs == Needs::All || !reason.starts_with("tests:"))
         .filter(|(package, _)| !is_installed(package))
         .collect();
     if missing.is_empty() {

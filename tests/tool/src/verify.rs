@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use crate::build;
-use crate::packages;
+use crate::packages::{self, Needs};
 use crate::step::{self, Failed};
 use crate::tally::Tally;
 
@@ -42,7 +42,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
 }
 
 fn all(tally: &mut Tally, long: bool) -> Result<(), Failed> {
-    packages::ensure()?;
+    packages::ensure(Needs::All)?;
     check(
         tally,
         "format",
