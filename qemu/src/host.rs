@@ -83,7 +83,7 @@ pub fn find_ovmf() -> Result<Ovmf, HostError> {
 }
 
 /// The path of a program that `PATH` leads to.
-pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
         .map(|folder| folder.join(name))

@@ -6,7 +6,8 @@
 //! 2. [`host`], [`accel`]: what this computer has: QEMU, firmware, and whether KVM really works.
 //! 3. [`child`]: programs that do not outlive us. [`process`]: a running machine, [`process::Vm`].
 //! 4. [`transcript`], [`console`]: the serial console: everything it said, waiting, typing.
-//! 5. [`qmp`], [`screen`]: buttons, cables, the emulated screen and keyboard.
+//! 5. [`qmp`], [`screen`]: buttons, cables, the emulated screen and keyboard. [`picture`],
+//!    [`teletype`]: whether a picture of the screen shows what was written.
 //! 6. [`terminal`]: the console on a person's terminal. [`temp`]: folders that vanish.
 //!
 //! A [`process::Vm`] guarantees: QEMU is killed when the value is dropped or this process dies;
@@ -26,8 +27,10 @@ pub mod process;
 pub mod console;
 pub mod transcript;
 
+pub mod picture;
 pub mod qmp;
 pub mod screen;
+pub mod teletype;
 
 pub mod temp;
 pub mod terminal;

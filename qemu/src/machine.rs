@@ -6,11 +6,13 @@
 //!
 //! The options are those of qemu-system-x86_64(1), version 7.2 or later (`-netdev stream`).
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::mac::Mac;
+
+mod argv;
+#[cfg(test)]
+mod tests;
 
 /// Everything that QEMU is told about a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub struct Machine {
     pub accelerator: Accelerator,
     /// The emulated main board.
     pub board: Board,
+    /// What the machine tells its guest that it is.
+    pub guise: Guise,
     /// Number of virtual processors.
     pub cpus: u8,
     /// Memory in MiB.
@@ -29,6 +33,11 @@ pub struct Machine {
     pub kernel: Option<DirectKernel>,
     /// The disk, if any.
     pub disk: Option<Disk>,
+    /// Whether the disk refuses writes, as one does whose file or datastore is read only.
+    pub read_only_disk: bool,
+    /// A file, made beforehand, that receives each write and flush of a raw disk, in the format of
+    /// Linux' dm-log-writes.
+    pub write_log: Option<PathBuf>,
     /// The network card, if any.
     pub nic: Option<Nic>,
     /// Where the first serial port (ttyS0) goes.
@@ -67,6 +76,16 @@ pub enum Board {
     Pc,
     /// Intel Q35, PCI Express and AHCI.
     Q35,
+}
+
+/// What a machine tells its guest that it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guise {
+    /// What it is: QEMU.
+    Qemu,
+    /// A virtual machine of VMware: its name in SMBIOS, its backdoor port, its display card, and no
+    /// sign of another hypervisor. Linux then says "Hypervisor detected: VMware".
+    Vmware,
 }
 
 /// What runs before the boot loader.
@@ -145,6 +164,8 @@ pub struct Nic {
 /// Emulated network cards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NicModel {
+    /// Intel's 82574L.
+    E1000e,
     /// virtio-net.
     Virtio,
     /// VMware's paravirtual card.
@@ -198,11 +219,14 @@ impl Machine {
         Self {
             accelerator,
             board: Board::Pc,
+            guise: Guise::Qemu,
             cpus: 1,
             memory_mib: 128,
             firmware: Firmware::SeaBios,
             kernel: None,
             disk: None,
+            read_only_disk: false,
+            write_log: None,
             nic: None,
             serial: Serial::None,
             second_serial: None,
@@ -214,353 +238,5 @@ impl Machine {
             uuid: None,
             restart_on_reset: true,
         }
-    }
-
-    /// QEMU's arguments, without the program's name. Order and content depend on `self` only.
-    pub fn argv(&self) -> Vec<OsString> {
-        let mut argv = Argv::default();
-        argv.flag("-nodefaults");
-        argv.flag("-no-user-config");
-        argv.pair("-display", "none");
-        argv.pair("-vga", "std");
-        argv.pair("-machine", self.machine_option());
-        argv.pair("-cpu", "max");
-        argv.pair("-smp", self.cpus.to_string());
-        argv.pair("-m", self.memory_mib.to_string());
-        if let Some(uuid) = &self.uuid {
-            argv.pair("-uuid", uuid);
-        }
-        argv.pair("-rtc", self.rtc_option());
-        if !self.restart_on_reset {
-            argv.flag("-no-reboot");
-        }
-        self.push_firmware(&mut argv);
-        self.push_kernel(&mut argv);
-        self.push_disk(&mut argv);
-        self.push_nic(&mut argv);
-        self.push_serial(&mut argv);
-        if let Some(path) = &self.qmp {
-            argv.pair(
-                "-chardev",
-                join(&["socket,id=qmp,server=off,path=".as_ref(), &escaped(path)]),
-            );
-            argv.pair("-mon", "chardev=qmp,mode=control");
-        }
-        for item in &self.fw_cfg {
-            let value = escaped(Path::new(&item.value));
-            let name = format!("name={},string=", item.name);
-            argv.pair("-fw_cfg", join(&[name.as_ref(), &value]));
-        }
-        if self.vm_generation_id {
-            argv.pair("-device", "vmgenid,guid=auto");
-        }
-        if self.watchdog {
-            argv.pair("-device", "i6300esb");
-            argv.pair("-action", "watchdog=reset");
-        }
-        argv.0
-    }
-
-    fn machine_option(&self) -> String {
-        let board = match self.board {
-            Board::Pc => "pc",
-            Board::Q35 => "q35",
-        };
-        let accelerator = match self.accelerator {
-            Accelerator::Kvm => "kvm",
-            Accelerator::Tcg => "tcg",
-        };
-        format!("{board},accel={accelerator}")
-    }
-
-    fn rtc_option(&self) -> String {
-        match &self.rtc {
-            Rtc::Utc => "base=utc".to_owned(),
-            Rtc::At(time) => format!("base={time}"),
-        }
-    }
-
-    fn push_firmware(&self, argv: &mut Argv) {
-        let Firmware::Ovmf { code, vars } = &self.firmware else {
-            return;
-        };
-        let code_prefix = "if=pflash,unit=0,format=raw,readonly=on,file=".as_ref();
-        argv.pair("-drive", join(&[code_prefix, &escaped(code)]));
-        let vars_prefix = "if=pflash,unit=1,format=raw,file=".as_ref();
-        argv.pair("-drive", join(&[vars_prefix, &escaped(vars)]));
-    }
-
-    fn push_kernel(&self, argv: &mut Argv) {
-        let Some(kernel) = &self.kernel else {
-            return;
-        };
-        argv.pair("-kernel", &kernel.image);
-        if let Some(initrd) = &kernel.initrd {
-            argv.pair("-initrd", initrd);
-        }
-        argv.pair("-append", &kernel.command_line);
-    }
-
-    fn push_disk(&self, argv: &mut Argv) {
-        let Some(disk) = &self.disk else {
-            return;
-        };
-        let format = match disk.format {
-            DiskFormat::Qcow2 => "qcow2",
-            DiskFormat::Raw => "raw",
-            DiskFormat::Vmdk => "vmdk",
-        };
-        let snapshot = if disk.discard_writes { "on" } else { "off" };
-        let options = format!("if=none,id=disk0,format={format},snapshot={snapshot},file=");
-        argv.pair("-drive", join(&[options.as_ref(), &escaped(&disk.path)]));
-        let (controller, device) = match disk.bus {
-            DiskBus::Ahci => (Some("ahci,id=ahci0"), "ide-hd,bus=ahci0.0"),
-            DiskBus::Nvme => (None, "nvme,serial=outgate"),
-            DiskBus::Pvscsi => (Some("pvscsi,id=scsi0"), "scsi-hd,bus=scsi0.0"),
-            DiskBus::Virtio => (None, "virtio-blk-pci"),
-        };
-        if let Some(controller) = controller {
-            argv.pair("-device", controller);
-        }
-        // A kernel that QEMU loads takes the first place in the boot order itself.
-        let boot = if self.kernel.is_none() {
-            ",bootindex=0"
-        } else {
-            ""
-        };
-        argv.pair("-device", format!("{device},drive=disk0{boot}"));
-    }
-
-    fn push_nic(&self, argv: &mut Argv) {
-        let Some(nic) = &self.nic else {
-            return;
-        };
-        let model = match nic.model {
-            NicModel::Virtio => "virtio-net-pci",
-            NicModel::Vmxnet3 => "vmxnet3",
-        };
-        let netdev = match &nic.cable {
-            Cable::Unplugged => None,
-            Cable::Stream(path) => {
-                let options = "stream,id=net0,server=off,addr.type=unix,addr.path=".as_ref();
-                Some(join(&[options, &escaped(path)]))
-            }
-            Cable::User => Some("user,id=net0".into()),
-        };
-        // An empty romfile leaves out the card's network boot, which would only slow the start.
-        let mut device = format!("{model},id=nic0,mac={},romfile=", nic.mac);
-        if let Some(netdev) = netdev {
-            argv.pair("-netdev", netdev);
-            device.push_str(",netdev=net0");
-        }
-        argv.pair("-device", device);
-    }
-
-    fn push_serial(&self, argv: &mut Argv) {
-        let chardev = match &self.serial {
-            Serial::None => return,
-            Serial::Socket(path) => {
-                let options = "socket,id=serial0,server=off,path=".as_ref();
-                join(&[options, &escaped(path)])
-            }
-            Serial::Stdio => "stdio,id=serial0,signal=off".into(),
-        };
-        argv.pair("-chardev", chardev);
-        argv.pair("-serial", "chardev:serial0");
-        if let Some(path) = &self.second_serial {
-            let options = "socket,id=serial1,server=off,path=".as_ref();
-            argv.pair("-chardev", join(&[options, &escaped(path)]));
-            argv.pair("-serial", "chardev:serial1");
-        }
-    }
-}
-
-/// The list under construction.
-#[derive(Debug, Default)]
-struct Argv(Vec<OsString>);
-
-impl Argv {
-    fn flag(&mut self, name: &str) {
-        self.0.push(name.into());
-    }
-
-    fn pair(&mut self, name: &str, value: impl AsRef<OsStr>) {
-        self.0.push(name.into());
-        self.0.push(value.as_ref().to_owned());
-    }
-}
-
-/// `path` as the value of a QEMU option, where a comma ends the value unless it is doubled.
-fn escaped(path: &Path) -> OsString {
-    let mut bytes = Vec::with_capacity(path.as_os_str().len());
-    for &byte in path.as_os_str().as_bytes() {
-        bytes.push(byte);
-        if byte == b',' {
-            bytes.push(byte);
-        }
-    }
-    OsString::from_vec(bytes)
-}
-
-fn join(parts: &[&OsStr]) -> OsString {
-    parts.iter().copied().collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_full_machine_yields_exactly_this_command_line() {
-        let expected = "\
--nodefaults
--no-user-config
--display none
--vga std
--machine q35,accel=tcg
--cpu max
--smp 2
--m 128
--uuid 4f757467-6174-6500-8000-000000000001
--rtc base=2038-01-20T00:00:00
--no-reboot
--drive if=pflash,unit=0,format=raw,readonly=on,file=/fw/CODE.fd
--drive if=pflash,unit=1,format=raw,file=/vm/VARS.fd
--drive if=none,id=disk0,format=qcow2,snapshot=on,file=/vm/disk.qcow2
--device virtio-blk-pci,drive=disk0,bootindex=0
--netdev stream,id=net0,server=off,addr.type=unix,addr.path=/vm/net
--device virtio-net-pci,id=nic0,mac=00:50:56:00:00:01,romfile=,netdev=net0
--chardev socket,id=serial0,server=off,path=/vm/serial
--serial chardev:serial0
--chardev socket,id=serial1,server=off,path=/vm/serial2
--serial chardev:serial1
--chardev socket,id=qmp,server=off,path=/vm/qmp
--mon chardev=qmp,mode=control
--fw_cfg name=opt/outgate/edge,string=edge.outgate.example
--device vmgenid,guid=auto
--device i6300esb
--action watchdog=reset";
-        assert_eq!(lines(&full()), expected);
-    }
-
-    #[test]
-    fn an_empty_machine_has_no_devices_but_the_generation_id() {
-        let expected = "\
--nodefaults
--no-user-config
--display none
--vga std
--machine pc,accel=kvm
--cpu max
--smp 1
--m 128
--rtc base=utc
--device vmgenid,guid=auto";
-        assert_eq!(lines(&Machine::new(Accelerator::Kvm)), expected);
-    }
-
-    #[test]
-    fn each_bus_names_its_controller_before_the_disk() {
-        for (bus, expected) in [
-            (
-                DiskBus::Ahci,
-                "ahci,id=ahci0|ide-hd,bus=ahci0.0,drive=disk0,bootindex=0",
-            ),
-            (DiskBus::Nvme, "nvme,serial=outgate,drive=disk0,bootindex=0"),
-            (
-                DiskBus::Pvscsi,
-                "pvscsi,id=scsi0|scsi-hd,bus=scsi0.0,drive=disk0,bootindex=0",
-            ),
-            (DiskBus::Virtio, "virtio-blk-pci,drive=disk0,bootindex=0"),
-        ] {
-            let mut machine = Machine::new(Accelerator::Tcg);
-            machine.vm_generation_id = false;
-            machine.disk = Some(Disk {
-                path: "/d".into(),
-                format: DiskFormat::Raw,
-                bus,
-                discard_writes: false,
-            });
-            let argv = machine.argv();
-            let devices: Vec<_> = argv
-                .windows(2)
-                .filter(|pair| pair[0] == "-device")
-                .map(|pair| pair[1].to_str().unwrap())
-                .collect();
-            assert_eq!(devices.join("|"), expected);
-        }
-    }
-
-    #[test]
-    fn a_comma_in_a_path_does_not_end_the_option() {
-        let mut machine = Machine::new(Accelerator::Tcg);
-        machine.qmp = Some("/a,b/qmp".into());
-        assert!(lines(&machine).contains("path=/a,,b/qmp"));
-    }
-
-    #[test]
-    fn an_unplugged_card_is_there_without_a_network() {
-        let mut machine = Machine::new(Accelerator::Tcg);
-        machine.nic = Some(Nic {
-            mac: Mac::new([0, 0x50, 0x56, 0, 0, 2]).unwrap(),
-            model: NicModel::Vmxnet3,
-            cable: Cable::Unplugged,
-        });
-        let text = lines(&machine);
-        assert!(text.contains("-device vmxnet3,id=nic0,mac=00:50:56:00:00:02,romfile="));
-        assert!(!text.contains("netdev"));
-    }
-
-    fn full() -> Machine {
-        Machine {
-            accelerator: Accelerator::Tcg,
-            board: Board::Q35,
-            cpus: 2,
-            memory_mib: 128,
-            firmware: Firmware::Ovmf {
-                code: "/fw/CODE.fd".into(),
-                vars: "/vm/VARS.fd".into(),
-            },
-            kernel: None,
-            disk: Some(Disk {
-                path: "/vm/disk.qcow2".into(),
-                format: DiskFormat::Qcow2,
-                bus: DiskBus::Virtio,
-                discard_writes: true,
-            }),
-            nic: Some(Nic {
-                mac: Mac::new([0, 0x50, 0x56, 0, 0, 1]).unwrap(),
-                model: NicModel::Virtio,
-                cable: Cable::Stream("/vm/net".into()),
-            }),
-            serial: Serial::Socket("/vm/serial".into()),
-            second_serial: Some("/vm/serial2".into()),
-            qmp: Some("/vm/qmp".into()),
-            fw_cfg: vec![FwCfg {
-                name: "opt/outgate/edge".into(),
-                value: "edge.outgate.example".into(),
-            }],
-            rtc: Rtc::At("2038-01-20T00:00:00".into()),
-            vm_generation_id: true,
-            watchdog: true,
-            uuid: Some("4f757467-6174-6500-8000-000000000001".into()),
-            restart_on_reset: false,
-        }
-    }
-
-    /// One option per line, as a person would read it.
-    fn lines(machine: &Machine) -> String {
-        let mut text = String::new();
-        for argument in machine.argv() {
-            let argument = argument.into_string().unwrap();
-            let separator = match (text.is_empty(), argument.starts_with('-')) {
-                (true, _) => "",
-                (false, true) => "\n",
-                (false, false) => " ",
-            };
-            text.push_str(separator);
-            text.push_str(&argument);
-        }
-        text
     }
 }

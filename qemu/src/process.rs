@@ -136,6 +136,11 @@ impl Vm {
         &mut self.qmp
     }
 
+    /// Both at once.
+    pub fn console_and_qmp(&mut self) -> (&Console, &mut Qmp) {
+        (&self.console, &mut self.qmp)
+    }
+
     /// The rows of the VGA text screen; see [`screen::vga_text`].
     ///
     /// # Errors

@@ -91,14 +91,15 @@ pub fn kernel(image: &Path, folder: &Path) -> Result<DirectKernel, LabError> {
 }
 
 /// The archive in a slot: one zstd frame, then zeros up to the end of its sector.
-fn decompressed(initramfs: &[u8]) -> Result<Vec<u8>, LabError> {
+pub(crate) fn decompressed(initramfs: &[u8]) -> Result<Vec<u8>, LabError> {
     let decoder = zstd::stream::Decoder::with_buffer(initramfs).map_err(LabError::Io)?;
     let mut archive = Vec::new();
     io::copy(&mut decoder.single_frame(), &mut archive).map_err(LabError::Io)?;
     Ok(archive)
 }
 
-fn with_agent(archive: &[u8], agent: Vec<u8>) -> Option<Vec<u8>> {
+/// The archive with the agent as `/init`, and the image's own programs where it looks for them.
+pub(crate) fn with_agent(archive: &[u8], agent: Vec<u8>) -> Option<Vec<u8>> {
     let (mut entries, mtime) = cpio::parse(archive).ok()?;
     let init = entries.iter_mut().find(|entry| entry.path == "init")?;
     let real = std::mem::replace(&mut init.node, Node::File(agent));
@@ -109,7 +110,7 @@ fn with_agent(archive: &[u8], agent: Vec<u8>) -> Option<Vec<u8>> {
     };
     entries.push(entry("real", Node::Directory));
     entries.push(entry("real/init", real));
-    for role in ["netd", "timed"] {
+    for role in ["installer", "netd", "timed"] {
         entries.push(entry(
             &format!("real/{role}"),
             Node::Symlink("/real/init".to_owned()),
@@ -125,7 +126,8 @@ fn with_agent(archive: &[u8], agent: Vec<u8>) -> Option<Vec<u8>> {
     cpio::emit(&entries, mtime).ok()
 }
 
-fn find_executable() -> Result<PathBuf, LabError> {
+/// Where the agent was built.
+pub(crate) fn find_executable() -> Result<PathBuf, LabError> {
     let built = Path::new("appliance/x86_64-unknown-linux-gnu/appliance/agent");
     let places = match std::env::var_os(EXECUTABLE_VARIABLE) {
         Some(path) => vec![PathBuf::from(path)],

@@ -24,7 +24,9 @@
 //! 3. [`network`]: everything else a guest can reach, and its faults. No privileges needed.
 //! 4. [`pcap`], [`audit`]: every frame, and whether the guest was allowed to send it.
 //! 5. [`skip!`], [`skip`]: tests that cannot run here say so.
-//! 6. [`guest`]: a guest without a machine, for tests of the lab itself. [`folders`]: where files
+//! 6. [`disk`], [`trial`], [`write_log`], [`boot_model`]: disks edited from outside, systems that fail
+//!    on purpose, power cuts, and what the boot loader does about them.
+//! 7. [`guest`]: a guest without a machine, for tests of the lab itself. [`folders`]: where files
 //!    are.
 //!
 //! `cargo verify` runs all tests; `cargo test --package tests` those of the lab and the stories.
@@ -42,6 +44,11 @@ pub mod network;
 pub mod scene;
 
 pub mod agent;
+
+pub mod boot_model;
+pub mod disk;
+pub mod trial;
+pub mod write_log;
 
 pub mod audit;
 pub mod pcap;

@@ -36,6 +36,14 @@ pub fn report(reason: &str) {
         std::env::var(REQUIRE_VARIABLE).as_deref() != Ok("1"),
         "{test} cannot run, and {REQUIRE_VARIABLE}=1: {reason}"
     );
+    note(reason);
+}
+
+/// Reports that the current test does not run for want of something that cannot be installed: a
+/// skip even where all must run.
+pub fn note(reason: &str) {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
     eprintln!("skipped: {test}: {reason}");
     if let Some(log) = std::env::var_os(LOG_VARIABLE) {
         append(Path::new(&log), &format!("{test}: {reason}\n"));

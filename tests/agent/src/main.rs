@@ -5,22 +5,31 @@
 //!
 //! - `ps`: pid, uid and name of each user process;
 //! - `cat PATH`: a file, `/proc/net/tcp` for one;
-//! - `kill NAME`: SIGKILL to each process of that name.
+//! - `kill NAME`: SIGKILL to each process of that name;
+//! - `open PATH`: lets every process read that device.
 //!
 //! Each answer ends with a line that is a single dot.
+//!
+//! In a system that is to fail there is a file [`MODE`], and nothing of the product: as PID 1 it then
+//! does what the file says. Started as `console` it takes the console's place; see [`update`].
 
-use std::fs::{self, File};
+mod update;
+
+use std::fs::{self, File, Permissions};
 use std::io::{BufRead as _, BufReader, Write};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::system::RebootCommand;
 
 /// Where the lab put the product's init, under each of its names.
 const REAL: &str = "/real";
 /// A device node for ttyS1 outside of `/dev`, which the real init mounts over.
 const PORT: &str = "/real/ttyS1";
+/// What a PID 1 that is to fail does: `end`, `hang`, `hang with watchdog` or `restart`.
+const MODE: &str = "/etc/agent-mode";
 /// Tells the ordinary process from PID 1.
 const SERVE: &str = "serve";
 
@@ -28,6 +37,15 @@ fn main() {
     let name = std::env::args().next().unwrap_or_default();
     if std::env::args().nth(1).as_deref() == Some(SERVE) {
         if let Err(error) = serve() {
+            eprintln!("agent: {error}");
+        }
+        return;
+    }
+    if let Ok(mode) = fs::read_to_string(MODE) {
+        return fail(&mode);
+    }
+    if name.ends_with("console") {
+        if let Err(error) = update::run() {
             eprintln!("agent: {error}");
         }
         return;
@@ -46,6 +64,35 @@ fn main() {
     eprintln!("agent: {program}: {error}");
 }
 
+/// Fails as a system on trial can. To return is to end.
+fn fail(mode: &str) {
+    // The words are the lab's; see its `trial` module.
+    eprintln!("agent as PID 1: {mode}");
+    // A panic's own words would overtake what the port has not sent yet.
+    if let Err(error) = rustix::termios::tcdrain(std::io::stderr()) {
+        eprintln!("agent: the console: {error}");
+    }
+    let mut watchdog = None;
+    match mode {
+        "hang with watchdog" => match File::options().write(true).open("/dev/watchdog") {
+            Ok(armed) => watchdog = Some(armed),
+            Err(error) => eprintln!("agent: /dev/watchdog: {error}"),
+        },
+        "hang" => {}
+        "restart" => {
+            if let Err(error) = rustix::system::reboot(RebootCommand::Restart) {
+                eprintln!("agent: restart: {error}");
+            }
+        }
+        _ => return,
+    }
+    loop {
+        std::thread::park();
+        // Stays open, for to close it could disarm it.
+        let _ = &watchdog;
+    }
+}
+
 fn serve() -> std::io::Result<()> {
     let port = File::options().read(true).write(true).open(PORT)?;
     let mut answers = port.try_clone()?;
@@ -56,6 +103,7 @@ fn serve() -> std::io::Result<()> {
         match command {
             "ps" => ps(&mut answers)?,
             "cat" => cat(&mut answers, argument)?,
+            "open" => open(&mut answers, argument)?,
             "kill" => kill(&mut answers, argument)?,
             "" => continue,
             _ => writeln!(answers, "unknown command")?,
@@ -104,4 +152,11 @@ fn kill(answers: &mut impl Write, name: &str) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn open(answers: &mut impl Write, path: &str) -> std::io::Result<()> {
+    match fs::set_permissions(path, Permissions::from_mode(0o644)) {
+        Ok(()) => writeln!(answers, "opened {path}"),
+        Err(error) => writeln!(answers, "{path}: {error}"),
+    }
 }
