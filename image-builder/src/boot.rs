@@ -333,6 +333,19 @@ mod tests {
     }
 
     #[test]
+    fn the_boot_loader_knows_the_places_of_block_and_slots_by_number() {
+        let layout = layout(PARTITIONS).unwrap();
+        let find = |name| layout.table.find(name).unwrap();
+        let block = find(partition::BOOT_STATE).first_lba + BOOT_STATE_BLOCK_OFFSET_BYTES / 512;
+        assert!(GRUB_CFG.contains(&format!("($disk){block}+2\" good")));
+        for name in [partition::SLOT_A, partition::SLOT_B] {
+            let slot = find(name);
+            let place = format!("place={}+{}\n", slot.first_lba, slot.sectors());
+            assert!(GRUB_CFG.contains(&place), "{name}: {place}");
+        }
+    }
+
+    #[test]
     fn the_boot_state_is_where_pid_1_looks_for_it() {
         let layout = layout(PARTITIONS).unwrap();
         let volume = boot_state(layout.table.find(partition::BOOT_STATE).unwrap()).unwrap();

@@ -50,6 +50,7 @@ pub mod mint;
 
 pub mod verify;
 
+pub mod date;
 mod error;
 pub mod kernel;
 

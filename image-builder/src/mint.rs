@@ -30,7 +30,6 @@ pub mod address;
 
 pub mod fleet;
 
-pub mod date;
 pub mod ledger;
 
 pub mod plan;
@@ -49,8 +48,8 @@ mod error;
 
 pub use error::MintError;
 
+use crate::date::Date;
 use base::Base;
-use date::Date;
 use ledger_file::LedgerFile;
 use options::{Options, USAGE};
 use plan::{Kind, Planned};

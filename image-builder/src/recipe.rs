@@ -227,6 +227,10 @@ pub const GRUB_MODULES: &[(&str, &str)] = &[
     ("fat", "the filesystem of grubenv"),
     ("linux", "loads kernel and initramfs"),
     ("loadenv", "boot state and slot headers"),
+    (
+        "loopback",
+        "a slot as a device, where there is no partition table",
+    ),
     ("memdisk", "carries grub.cfg inside the image"),
     ("newc", "the memory disk is a cpio archive"),
     ("normal", "the script language of grub.cfg"),

@@ -42,6 +42,8 @@ pub enum Topic {
     Minted = 4,
     /// The promotion of a trial.
     Promotion = 5,
+    /// The slot that does not run.
+    IdleSlot = 6,
 }
 
 /// The state that is told to services.

@@ -15,9 +15,9 @@ use std::str::FromStr;
 use ovf::mac::MacAddress;
 use ovf::name::ConnectorName;
 
+use crate::date::Date;
 use crate::mint::address;
 use crate::mint::connector::Connector;
-use crate::mint::date::Date;
 
 /// Longest ledger that is read, in bytes: about fifty thousand connectors.
 pub const LEDGER_BYTES_MAX: usize = 8 * 1024 * 1024;

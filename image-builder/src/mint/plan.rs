@@ -6,9 +6,9 @@ use ovf::mac::MacAddress;
 use ovf::name::ConnectorName;
 use ovf::property::EdgeName;
 
+use crate::date::Date;
 use crate::mint::address::{self, AddressError};
 use crate::mint::connector::{Connector, Group};
-use crate::mint::date::Date;
 use crate::mint::fleet::{self, FleetError};
 use crate::mint::ledger::{Entry, ImageDigest, Ledger};
 

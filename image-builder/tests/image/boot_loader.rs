@@ -4,7 +4,8 @@
 use disk_format::slot::partition;
 
 use crate::machine::Machine;
-use crate::support::{has_files, has_grub, has_program};
+use crate::skip::has_program;
+use crate::support::{has_files, has_grub};
 
 #[test]
 fn a_fresh_image_boots_slot_a() {
@@ -115,6 +116,34 @@ fn a_destroyed_boot_state_boots_slot_a() {
     };
     machine.write(partition::BOOT_STATE, 0, &[0; 1 << 20]);
     assert!(machine.boot().serial.contains("slot a boots"));
+}
+
+#[test]
+fn a_destroyed_partition_table_boots_the_good_slot_by_its_place() {
+    let name = "a_destroyed_partition_table_boots_the_good_slot_by_its_place";
+    let Some(machine) = machine(name) else { return };
+    machine.set_boot_state(&[("good", "b"), ("trial", "a"), ("left", "2")]);
+    machine.write_disk(512, b"no table");
+    let outcome = machine.boot();
+    assert!(
+        outcome.serial.contains("slot b boots"),
+        "{}",
+        outcome.serial
+    );
+}
+
+#[test]
+fn a_destroyed_filesystem_around_the_boot_state_boots_the_good_slot() {
+    let name = "a_destroyed_filesystem_around_the_boot_state_boots_the_good_slot";
+    let Some(machine) = machine(name) else { return };
+    machine.set_boot_state(&[("good", "b"), ("trial", "a"), ("left", "2")]);
+    machine.write(partition::BOOT_STATE, 0, &[0; 512]);
+    let outcome = machine.boot();
+    assert!(
+        outcome.serial.contains("slot b boots"),
+        "{}",
+        outcome.serial
+    );
 }
 
 #[test]

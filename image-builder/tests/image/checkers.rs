@@ -6,7 +6,8 @@ use std::process::Command;
 use disk_format::tar;
 use image_builder::build::{OVA, QCOW2, RAW};
 
-use crate::support::{TempDir, artefact, built, has_grub, has_program};
+use crate::skip::has_program;
+use crate::support::{TempDir, artefact, built, has_grub};
 
 #[test]
 fn qemu_img_finds_no_error_and_the_same_disk_in_every_format() {

@@ -71,8 +71,12 @@ impl Machine {
 
     /// Overwrites part of a partition.
     pub fn write(&self, partition: &str, offset: u64, bytes: &[u8]) {
+        self.write_disk(self.offset(partition, offset), bytes);
+    }
+
+    /// Overwrites the disk from the byte `start` on.
+    pub fn write_disk(&self, start: usize, bytes: &[u8]) {
         let mut disk = std::fs::read(self.disk_path()).unwrap();
-        let start = self.offset(partition, offset);
         disk[start..start + bytes.len()].copy_from_slice(bytes);
         std::fs::write(self.disk_path(), disk).unwrap();
     }

@@ -13,5 +13,7 @@ mod machine;
 mod parts;
 mod reproducible;
 mod signed;
+#[path = "../common/skip.rs"]
+mod skip;
 mod support;
 mod verified;

@@ -9,7 +9,8 @@ use image_builder::ova::Ova;
 use image_builder::sign::{SignError, Signer, verify};
 use ovf::certificate::Certificate;
 
-use crate::support::{TempDir, artefact, has_grub, has_program, options, try_built};
+use crate::skip::has_program;
+use crate::support::{TempDir, artefact, has_grub, options, try_built};
 
 #[test]
 fn openssl_verifies_the_signature_over_the_manifest() {

@@ -1,12 +1,10 @@
 //! Inputs for tests, and skips that leave a trace.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::skip::{has_program, skip};
 use disk_format::vmdk::Vmdk;
 use image_builder::boot::Grub;
 use image_builder::build::{Inputs, Options, Signing, Steps, artefacts};
@@ -153,31 +151,4 @@ pub fn has_files(test: &str, files: &[&str], package: &str) -> bool {
         skip(test, &format!("{file} is missing ({package})"));
     }
     missing.is_none()
-}
-
-/// True when `program` runs; else the skip of `test` is recorded with the Debian `package`.
-pub fn has_program(test: &str, program: &str, package: &str) -> bool {
-    let runs = Command::new(program).arg("--version").output().is_ok();
-    if !runs {
-        skip(test, &format!("{program} is not installed ({package})"));
-    }
-    runs
-}
-
-/// Prints why `test` does not run, and appends it to the file that counts skips; where all must run
-/// (`OUTGATE_REQUIRE_VM=1`, as on CI) it fails instead.
-fn skip(test: &str, reason: &str) {
-    assert!(
-        std::env::var("OUTGATE_REQUIRE_VM").as_deref() != Ok("1"),
-        "{test} cannot run, and all must: {reason}"
-    );
-    eprintln!("skipped: {test}: {reason}");
-    if let Some(log) = std::env::var_os("OUTGATE_SKIP_LOG") {
-        let mut log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(log)
-            .unwrap();
-        writeln!(log, "{test}: {reason}").unwrap();
-    }
 }

@@ -104,7 +104,7 @@ fn another_day_in_the_ledger_changes_no_artefact() {
 #[test]
 fn a_signed_mint_carries_a_certificate_that_verifies() {
     let name = "a_signed_mint_carries_a_certificate_that_verifies";
-    if !crate::support::has_program(name, "openssl", "openssl") {
+    if !crate::skip::has_program(name, "openssl", "openssl") {
         return;
     }
     let bench = Bench::new("signed");

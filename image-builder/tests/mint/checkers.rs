@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 
 use image_builder::mint::commands;
 
-use crate::support::{Bench, has_program, mint};
+use crate::skip::has_program;
+use crate::support::{Bench, mint};
 
 #[test]
 fn xmllint_and_libvirts_schema_take_the_domain_whatever_the_group_is_called() {

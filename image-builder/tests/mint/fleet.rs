@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::thread;
 
-use image_builder::mint::date::Date;
+use image_builder::date::Date;
 use image_builder::mint::ledger::ImageDigest;
 use image_builder::mint::ledger_file::LedgerFile;
 use image_builder::mint::plan;

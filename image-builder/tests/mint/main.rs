@@ -9,4 +9,6 @@ mod artefacts;
 mod checkers;
 mod fleet;
 mod refusals;
+#[path = "../common/skip.rs"]
+mod skip;
 mod support;

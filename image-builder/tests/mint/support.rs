@@ -2,15 +2,15 @@
 
 use std::fs;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use disk_format::gpt::BOOT_CODE_BYTES;
 use disk_format::grubenv::GrubEnv;
 use disk_format::vmdk::Vmdk;
 use image_builder::boot_state;
+use image_builder::date::Date;
 use image_builder::layout::layout;
-use image_builder::mint::date::Date;
 use image_builder::mint::ledger::Ledger;
 use image_builder::mint::options::Options;
 use image_builder::mint::plan::Request;
@@ -146,34 +146,4 @@ pub fn base_disk() -> Vec<u8> {
 pub fn content<'a>(minted: &'a Minted, name: &str) -> &'a [u8] {
     let file = minted.files.iter().find(|file| file.name == name);
     &file.unwrap().content
-}
-
-/// True when `program` runs; else the skip of `test` is recorded with the Debian `package`.
-pub fn has_program(test: &str, program: &str, package: &str) -> bool {
-    let runs = std::process::Command::new(program)
-        .arg("--version")
-        .output()
-        .is_ok();
-    if !runs {
-        skip(test, &format!("{program} is not installed ({package})"));
-    }
-    runs
-}
-
-/// Prints why `test` does not run, and appends it to the file that counts skips; where all must run
-/// (`OUTGATE_REQUIRE_VM=1`, as on CI) it fails instead.
-fn skip(test: &str, reason: &str) {
-    use std::io::Write as _;
-    assert!(
-        std::env::var("OUTGATE_REQUIRE_VM").as_deref() != Ok("1"),
-        "{test} cannot run, and all must: {reason}"
-    );
-    eprintln!("skipped: {test}: {reason}");
-    if let Some(log) = std::env::var_os("OUTGATE_SKIP_LOG") {
-        let log = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(Path::new(&log));
-        writeln!(log.unwrap(), "{test}: {reason}").unwrap();
-    }
 }

@@ -271,6 +271,19 @@ fn slot_content(slot: SlotName) -> SlotContent {
     }
 }
 
+/// What the operator should know about a slot that is neither empty nor a system.
+pub(super) fn damage_of(slot: SlotName) -> Option<String> {
+    let mut device = open_slot(slot, false).ok()?;
+    let bytes = device_bytes(&mut device).ok()?;
+    match system::header(&mut device, bytes) {
+        Ok(_) | Err(system::Error::Empty) => None,
+        Err(error) => Some(format!(
+            "Slot {slot} holds no system ({error}): there is nothing to fall back to until an \
+             update is installed."
+        )),
+    }
+}
+
 fn device_bytes(device: &mut File) -> io::Result<u64> {
     io::Seek::seek(device, io::SeekFrom::End(0))
 }

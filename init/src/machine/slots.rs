@@ -9,7 +9,7 @@ use connector_proto::time::Instant;
 use disk_format::slot::{SlotName, partition};
 
 use super::Machine;
-use super::slot_requests::Job;
+use super::slot_requests::{Job, damage_of};
 use crate::disks::{self, CLASS, Partition, Search};
 use crate::hardware;
 use crate::hub::{Topic, text};
@@ -188,7 +188,18 @@ impl Machine {
         let minted = Minted::or(self.slots.minted_by_host.clone(), from_disk);
         self.learn_minted(now, minted, &problems);
         self.tell_system(now);
+        self.tell_idle_slot(now);
         self.promote_if_due(now);
+    }
+
+    /// Tells what is wrong with the slot that a good system would fall back to.
+    fn tell_idle_slot(&mut self, now: Instant) {
+        // Whoever is on trial or fell back was told what the other slot is like.
+        if let (Boot::Good, Some(running)) = (self.slots.boot, self.slots.running)
+            && let Some(problem) = damage_of(running.other())
+        {
+            self.tell_problem(now, Topic::IdleSlot, &problem);
+        }
     }
 
     fn learn_minted(&mut self, now: Instant, minted: Minted, problems: &[String]) {

@@ -4,7 +4,8 @@ use std::process::Command;
 
 use disk_format::tar::{self, Entry};
 
-use crate::support::{TempDir, has_program, run};
+use crate::skip::has_program;
+use crate::support::{TempDir, run};
 
 const FILES: &[Entry<'_>] = &[
     Entry {

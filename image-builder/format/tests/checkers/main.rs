@@ -6,4 +6,6 @@
 
 mod gnu_tar;
 mod qemu_img;
+#[path = "../../../tests/common/skip.rs"]
+mod skip;
 mod support;

@@ -6,7 +6,8 @@ use std::process::Command;
 use disk_format::qcow2;
 use disk_format::vmdk::{GRAIN_BYTES, Vmdk};
 
-use crate::support::{TempDir, has_program, run};
+use crate::skip::has_program;
+use crate::support::{TempDir, run};
 
 #[test]
 fn qemu_img_finds_the_same_disk_in_the_vmdk_and_no_error() {

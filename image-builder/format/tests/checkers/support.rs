@@ -1,7 +1,5 @@
 //! A directory for a test, programs that must succeed, and skips that leave a trace.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -43,27 +41,4 @@ pub fn run(command: &mut Command) -> String {
     let complained = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {said}{complained}");
     said
-}
-
-/// True when `program` runs. Else prints why `test` does not, and appends it to the file that counts
-/// skips; where all must run (`OUTGATE_REQUIRE_VM=1`, as on CI) it fails instead.
-pub fn has_program(test: &str, program: &str, package: &str) -> bool {
-    if Command::new(program).arg("--version").output().is_ok() {
-        return true;
-    }
-    let reason = format!("{program} is not installed ({package})");
-    assert!(
-        std::env::var("OUTGATE_REQUIRE_VM").as_deref() != Ok("1"),
-        "{test} cannot run, and all must: {reason}"
-    );
-    eprintln!("skipped: {test}: {reason}");
-    if let Some(log) = std::env::var_os("OUTGATE_SKIP_LOG") {
-        let mut log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(log)
-            .unwrap();
-        writeln!(log, "{test}: {reason}").unwrap();
-    }
-    false
 }
