@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use image_builder::mint::date::Date;
+use image_builder::date::Date;
 use image_builder::mint::options;
 use image_builder::mint::{self, MintError};
 use qemu::mac::Mac;
