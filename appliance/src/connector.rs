@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use connector_proto::backoff::Backoff;
 use connector_proto::control::ConnectorEvent as ControlEvent;
+use connector_proto::edge_time::Answer;
 use connector_proto::enrol::{ConnectorEvent as EnrolEvent, Enrolment};
 use connector_proto::error::Error as ProtocolError;
 use connector_proto::grant;
 use connector_proto::key::ProvisioningKey;
 use connector_proto::limits::SESSIONS_MAX;
-use connector_proto::local::{ConnectorStatus, FromConsole, KeyRefused, Lease, Phase, Text};
+use connector_proto::local::{
+    ConnectorStatus, EdgeSample, FromConsole, KeyRefused, Lease, Phase, Text,
+};
 use connector_proto::message::{CloseCode, EnrolRefusal, Fingerprint, SessionRefusal};
 use connector_proto::time::Instant;
 
@@ -21,11 +24,13 @@ use crate::session::{self, Context, Session, Target};
 use crate::store::{Store, StoreError};
 use crate::tls::Pinned;
 use crate::tunnel::{Event, Plan, Purpose, Tunnel, TunnelError};
-use crate::{clock, edge_name, identity, tls};
+use crate::{clock, edge_name, edge_time, identity, tls};
 
 /// Spread and cap of reconnect delays until the edge tells its own.
 const SPREAD: Duration = Duration::from_secs(2);
 const CAP: Duration = Duration::from_secs(30);
+/// After an answer that did not make the clock right, the edge is asked for the time again.
+const TIME_AGAIN: Duration = Duration::from_secs(30);
 /// The token of the tunnel; sessions have those above.
 const TUNNEL: u64 = 0;
 
@@ -38,6 +43,10 @@ pub struct Connector {
     /// The edge from the image or a property, unless the state record has one.
     edge: Option<String>,
     lease: Option<Lease>,
+    /// Whether PID 1 vouches for the clock. Until then the dates of a certificate mean nothing.
+    is_clock_right: bool,
+    /// What the edge said the time is, for PID 1.
+    measured: Option<EdgeSample>,
     /// The key that was typed, until the edge has answered.
     key: Option<ProvisioningKey>,
     refused: Option<KeyRefused>,
@@ -80,6 +89,8 @@ impl Connector {
             fingerprint,
             version: version.to_owned(),
             lease: None,
+            is_clock_right: false,
+            measured: None,
             key: None,
             refused: None,
             pinned,
@@ -140,6 +151,20 @@ impl Connector {
             channel.probe(now);
         }
         self.turn(now, &[]);
+    }
+
+    /// Takes what the clock is worth. Once it is right, the question for the time is moot.
+    pub fn handle_clock(&mut self, now: Instant, is_right: bool) {
+        if is_right && !self.is_clock_right && self.pinned.is_some() {
+            self.try_at_once(now);
+        }
+        self.is_clock_right = is_right;
+        self.turn(now, &[]);
+    }
+
+    /// What the edge said the time is, once.
+    pub const fn poll_time(&mut self) -> Option<EdgeSample> {
+        self.measured.take()
     }
 
     /// Says farewell to the edge.
@@ -244,6 +269,13 @@ impl Connector {
             TunnelError::Tls(tls::TlsError::Name)
         })?;
         let (config, purpose) = match (&self.pinned, &self.key) {
+            (Some(pinned), _) if !self.is_clock_right => {
+                let mut nonce = [0; 32];
+                getrandom::fill(&mut nonce).map_err(|error| {
+                    TunnelError::Tls(tls::TlsError::Io(std::io::Error::other(error)))
+                })?;
+                (pinned.time.clone(), Purpose::Time { nonce })
+            }
             (Some(pinned), _) => {
                 let seed = now_seed(self.backoff.attempts());
                 let version = self.version.clone();
@@ -311,6 +343,10 @@ impl Connector {
                 self.handle_refused(now, reason);
                 true
             }
+            Event::Time(answer) => {
+                self.handle_time(now, &answer);
+                true
+            }
             Event::Control(ControlEvent::Welcomed {
                 name,
                 group,
@@ -339,7 +375,8 @@ impl Connector {
         let identity = enrolment.identity;
         let (name, group) = (identity.name.clone(), identity.group.clone());
         let mut state = self.store.state().clone();
-        state.last_good_time = clock::unix().0;
+        // Proven by the key, and right even where this machine's clock is not.
+        state.last_good_time = enrolment.time.0;
         let pinned = Pinned::new(&state, &identity);
         state.identity = Some(identity);
         match (pinned, self.store.save(state)) {
@@ -356,6 +393,23 @@ impl Connector {
             }
             (Ok(_), Err(error)) => self.retry_later(now, &error.to_string()),
         }
+    }
+
+    /// Passes the edge's time on. PID 1 says whether it makes the clock right.
+    fn handle_time(&mut self, now: Instant, answer: &Answer) {
+        let edge = self.edge.as_deref().map(cut).unwrap_or_default();
+        self.measured = edge_time::sample(edge, answer, (clock::now(), clock::unix_us()));
+        match &self.measured {
+            Some(sample) => log::info!(
+                "by the edge's time the clock is off by {} us, within {} us",
+                sample.offset_us,
+                sample.bound_us
+            ),
+            None => log::warn!("the edge's time cannot be: {:?}", answer.time),
+        }
+        self.backoff.reset();
+        self.last_error.clear();
+        self.next_attempt = now + TIME_AGAIN;
     }
 
     fn handle_refused(&mut self, now: Instant, reason: EnrolRefusal) {

@@ -47,6 +47,12 @@ pub fn run(channel: &LocalChannel) -> Exit {
                 Err(error) => return Exit::Failed(format!("local channel: {error}")),
             }
         }
+        if let Some(sample) = connector.as_mut().and_then(Connector::poll_time)
+            && let Err(error) = channel.send(&FromConnector::Time(sample))
+        {
+            // If it only does not fit now, the edge is asked again.
+            return Exit::Failed(format!("local channel: {error}"));
+        }
         let deadline = match reporter.report(now, connector.as_ref(), channel) {
             Ok(deadline) => deadline,
             Err(exit) => return exit,
@@ -99,6 +105,9 @@ fn handle(
             *connector = Some(started);
         }
         (ToConnector::Network { lease }, Some(connector)) => connector.handle_network(now, lease),
+        (ToConnector::Clock { is_right }, Some(connector)) => {
+            connector.handle_clock(now, is_right);
+        }
         (ToConnector::Operator(typed), Some(connector)) => connector.handle_operator(now, typed),
         (ToConnector::Stop, Some(connector)) => {
             connector.stop();
@@ -106,7 +115,10 @@ fn handle(
         }
         (ToConnector::Stop, None) => return Err(Exit::Stopped),
         (ToConnector::Start { .. }, Some(_)) => log::warn!("a second start is ignored"),
-        (ToConnector::Network { .. } | ToConnector::Operator(_), None) => {}
+        (
+            ToConnector::Network { .. } | ToConnector::Clock { .. } | ToConnector::Operator(_),
+            None,
+        ) => {}
     }
     Ok(None)
 }

@@ -6,7 +6,8 @@
 //! 2. [`connector`]: decides what follows from what the operator, PID 1 and the edge said.
 //! 3. [`tunnel`] and [`session`]: one connection to the edge, one session; both go on in `turn`s that
 //!    never block. [`pump`] carries a session's bytes.
-//! 4. [`lookup`] (over [`dns`]), [`dial`], [`tls`]: names, TCP, TLS.
+//! 4. [`lookup`] (over [`dns`]), [`dial`], [`tls`]: names, TCP, TLS. [`edge_time`]: whom to believe
+//!    while the clock may be wrong.
 //! 5. [`store`], [`identity`], [`edge_name`]: the state record, the key pair, the edge's name.
 //! 6. [`clock`], [`logger`].
 //!
@@ -24,6 +25,7 @@ pub mod tunnel;
 
 pub mod dial;
 pub mod dns;
+pub mod edge_time;
 pub mod lookup;
 pub mod tls;
 

@@ -1,4 +1,5 @@
-//! The connector process: unprivileged, started by PID 1 once network and clock are right.
+//! The connector process: unprivileged, started by PID 1 once the clock is right, or only the
+//! edge can say what the time is.
 
 use std::process::ExitCode;
 

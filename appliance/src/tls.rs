@@ -6,8 +6,9 @@ use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use connector_proto::message::{ALPN_CONTROL, ALPN_DATA, ALPN_ENROL, EXPORTER_LABEL};
+use connector_proto::message::{ALPN_CONTROL, ALPN_DATA, ALPN_ENROL, ALPN_TIME, EXPORTER_LABEL};
 use connector_proto::record::{Identity, State};
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring as ring_provider, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
@@ -16,6 +17,7 @@ use rustls::{
     SignatureScheme,
 };
 
+use crate::edge_time::AtItsOwnTime;
 use crate::interest::Interest;
 
 /// Bytes that may wait to be encrypted and sent, per connection.
@@ -28,6 +30,8 @@ pub struct Pinned {
     pub control: Arc<ClientConfig>,
     /// For data channels.
     pub data: Arc<ClientConfig>,
+    /// For the edge's time while the clock may be wrong; see [`crate::edge_time`].
+    pub time: Arc<ClientConfig>,
 }
 
 impl Pinned {
@@ -39,6 +43,7 @@ impl Pinned {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(identity.ca.clone()))?;
         let roots = Arc::new(roots);
+        let time = time(roots.clone())?;
         let config = |alpn: &[u8]| -> Result<Arc<ClientConfig>, rustls::Error> {
             let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(state.private_key.clone()));
             let chain = vec![CertificateDer::from(identity.certificate.clone())];
@@ -52,6 +57,7 @@ impl Pinned {
         Ok(Self {
             control: config(ALPN_CONTROL)?,
             data: config(ALPN_DATA)?,
+            time,
         })
     }
 }
@@ -75,6 +81,21 @@ pub fn enrolment() -> Result<Arc<ClientConfig>, rustls::Error> {
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     config.alpn_protocols = vec![ALPN_ENROL.to_vec()];
+    config.resumption = rustls::client::Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+/// Trusts the same CA, whatever the dates. Shows no certificate: the question needs none.
+fn time(roots: Arc<RootCertStore>) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider())
+        .build()
+        .map_err(|error| rustls::Error::General(error.to_string()))?;
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AtItsOwnTime::new(verifier)))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![ALPN_TIME.to_vec()];
     config.resumption = rustls::client::Resumption::disabled();
     Ok(Arc::new(config))
 }

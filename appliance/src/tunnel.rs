@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use connector_proto::control::{Channel, ConnectorEvent as ControlEvent, ConnectorSide};
 use connector_proto::derive::EnrolSecrets;
+use connector_proto::edge_time::{Answer, Asking};
 use connector_proto::enrol::{self, ConnectorEvent as EnrolEvent};
 use connector_proto::error::Error as ProtocolError;
 use connector_proto::key::ProvisioningKey;
@@ -13,6 +14,7 @@ use connector_proto::message::{CloseCode, Fingerprint};
 use connector_proto::time::Instant;
 use rustls::ClientConfig;
 
+use crate::clock;
 use crate::dial::{self, Dial, DialError};
 use crate::interest::Watch;
 use crate::lookup::{self, Lookup, LookupError};
@@ -27,6 +29,11 @@ pub enum Purpose {
         key: ProvisioningKey,
         /// The signing request, DER; its private key is stored already.
         csr: Vec<u8>,
+    },
+    /// To ask for the time.
+    Time {
+        /// Random, for this question alone.
+        nonce: [u8; 32],
     },
     /// To hold the control channel.
     Control {
@@ -74,6 +81,10 @@ enum State {
         stream: TlsStream,
         machine: Box<enrol::Connector>,
     },
+    AskingTime {
+        stream: TlsStream,
+        asking: Box<Asking>,
+    },
     Control {
         stream: TlsStream,
         channel: Box<Channel<ConnectorSide>>,
@@ -85,6 +96,8 @@ enum State {
 pub enum Event {
     /// Of an enrolment.
     Enrol(EnrolEvent),
+    /// The edge's time.
+    Time(Answer),
     /// Of a control channel.
     Control(ControlEvent),
 }
@@ -172,6 +185,13 @@ impl Tunnel {
                 drive_enrolment(now, &mut stream, &mut machine, events)?;
                 State::Enrolling { stream, machine }
             }
+            State::AskingTime {
+                mut stream,
+                mut asking,
+            } => {
+                drive_question(now, &mut stream, &mut asking, events)?;
+                State::AskingTime { stream, asking }
+            }
             State::Control {
                 mut stream,
                 mut channel,
@@ -194,7 +214,8 @@ impl Tunnel {
             State::LookingUp(_)
             | State::Dialling(_)
             | State::Handshaking { .. }
-            | State::Enrolling { .. } => None,
+            | State::Enrolling { .. }
+            | State::AskingTime { .. } => None,
         }
     }
 
@@ -229,6 +250,7 @@ impl Tunnel {
             State::Dialling(dial) => dial.watch(watch, token),
             State::Handshaking { stream, .. }
             | State::Enrolling { stream, .. }
+            | State::AskingTime { stream, .. }
             | State::Control { stream, .. } => watch.add(token, stream, stream.interest(true)),
         }
         watch.until(self.deadline());
@@ -242,6 +264,7 @@ impl Tunnel {
             State::Dialling(dial) => Some(dial.deadline()),
             State::Handshaking { deadline, .. } => Some(*deadline),
             State::Enrolling { machine, .. } => machine.poll_timeout(),
+            State::AskingTime { asking, .. } => Some(asking.deadline()),
             State::Control { channel, .. } => channel.poll_timeout(),
         }
     }
@@ -283,6 +306,13 @@ fn handshake(
             drive_enrolment(now, &mut stream, &mut machine, events)?;
             Ok(State::Enrolling { stream, machine })
         }
+        Purpose::Time { nonce } => {
+            // Asked now, not when the connection began: the round trip is the answer's bound.
+            let asking = Asking::new(clock::now(), *nonce).map_err(TunnelError::Protocol)?;
+            let mut asking = Box::new(asking);
+            drive_question(now, &mut stream, &mut asking, events)?;
+            Ok(State::AskingTime { stream, asking })
+        }
         Purpose::Control { version, seed } => {
             let channel = Channel::connector(now, *seed, version, plan.fingerprint)
                 .map_err(TunnelError::Protocol)?;
@@ -311,6 +341,25 @@ fn drive_enrolment(
     send(stream, || machine.poll_transmit())?;
     received?;
     machine.handle_timeout(now).map_err(TunnelError::Protocol)
+}
+
+fn drive_question(
+    now: Instant,
+    stream: &mut TlsStream,
+    asking: &mut Asking,
+    events: &mut Vec<Event>,
+) -> Result<(), TunnelError> {
+    send(stream, || asking.poll_transmit())?;
+    receive(stream, |bytes| {
+        let answer = asking.handle_input(clock::now(), bytes)?;
+        events.extend(answer.map(Event::Time));
+        Ok(())
+    })?;
+    if now >= asking.deadline() {
+        let awaited = "TimeReply";
+        return Err(TunnelError::Protocol(ProtocolError::TimedOut { awaited }));
+    }
+    Ok(())
 }
 
 fn drive_control(

@@ -16,18 +16,19 @@ use appliance::event_loop::{Exit, run};
 use appliance::local_channel::LocalChannel;
 use connector_proto::control::{Channel, EdgeEvent};
 use connector_proto::derive::EnrolSecrets;
+use connector_proto::edge_time;
 use connector_proto::enrol;
 use connector_proto::frame::Deframer;
 use connector_proto::key::ProvisioningKey;
 use connector_proto::limits::LOCAL_MAX;
 use connector_proto::local::{
-    self, FromConnector, FromConsole, KeyRefused, Lease, Phase, ToConnector,
+    self, EdgeSample, FromConnector, FromConsole, KeyRefused, Lease, Phase, ToConnector,
 };
 use connector_proto::message::{
-    ALPN_CONTROL, ALPN_ENROL, Close, CloseCode, EXPORTER_LABEL, EnrolAccepted, EnrolRefusal,
-    Fingerprint, Message as _, Welcome,
+    ALPN_CONTROL, ALPN_ENROL, ALPN_TIME, Close, CloseCode, EXPORTER_LABEL, EnrolAccepted,
+    EnrolRefusal, Fingerprint, Message as _, Welcome,
 };
-use connector_proto::time::UnixSeconds;
+use connector_proto::time::{UnixMicros, UnixSeconds};
 use connector_sys::packet_channel::{self, Received};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair,
@@ -104,6 +105,76 @@ fn a_refused_key_is_forgotten_and_the_next_one_enrols() {
     machine.stop();
 }
 
+#[test]
+fn without_a_clock_an_expired_edge_is_asked_for_the_time_and_trusted_with_nothing_else() {
+    let edge = HostileEdge::dated(1999, 2000);
+    let machine = Machine::start_with(&edge, false);
+    machine.wait_for(|phase| matches!(phase, Phase::NeedKey { refused: None }));
+    machine.type_key();
+    edge.enrol(Answer::Accept);
+    edge.tell_time(|now_us| now_us + 7_200_000_000);
+    let sample = machine.wait_for_time();
+    let off_us = sample.offset_us - 7_200_000_000;
+    assert!(
+        off_us.unsigned_abs() <= u64::from(sample.bound_us) + 100_000,
+        "{sample:?}"
+    );
+    assert_eq!(
+        sample.edge,
+        edge.listener.local_addr().unwrap().to_string().as_str()
+    );
+    machine.send(&ToConnector::Clock { is_right: true }, None);
+    edge.refuse_handshake();
+    machine.wait_for(|phase| {
+        matches!(phase, Phase::Connecting { last_error, .. } if last_error.contains("expired"))
+    });
+    machine.stop();
+}
+
+#[test]
+fn a_certificate_that_is_not_valid_yet_is_asked_as_well_and_a_right_clock_connects() {
+    let edge = HostileEdge::new();
+    let machine = Machine::start_with(&edge, false);
+    machine.wait_for(|phase| matches!(phase, Phase::NeedKey { refused: None }));
+    machine.type_key();
+    edge.enrol(Answer::Accept);
+    let later = edge.redated(2090, 2091);
+    later.tell_time(|now_us| now_us);
+    machine.wait_for_time();
+    machine.send(&ToConnector::Clock { is_right: true }, None);
+    let edge = later.redated(1999, 4095);
+    let _tls = edge.welcome();
+    machine.wait_for(|phase| matches!(phase, Phase::Connected { .. }));
+    machine.stop();
+}
+
+#[test]
+fn a_stranger_or_another_name_or_an_old_answer_tells_no_time() {
+    let edge = HostileEdge::new();
+    let machine = Machine::start_with(&edge, false);
+    machine.wait_for(|phase| matches!(phase, Phase::NeedKey { refused: None }));
+    machine.type_key();
+    edge.enrol(Answer::Accept);
+    let failed = |edge: &HostileEdge, why: &str| {
+        edge.refuse_handshake();
+        machine.wait_for(|phase| {
+            matches!(phase, Phase::Connecting { last_error, .. } if last_error.contains(why))
+        });
+    };
+    let stranger = edge.with_another_ca();
+    failed(&stranger, "does not verify");
+    let misnamed = stranger.back_to(&edge).named("elsewhere.example");
+    failed(&misnamed, "does not verify");
+    let edge = misnamed.named("127.0.0.1");
+    edge.answer_time(|_, now_us| edge_time::reply([0; 32], UnixMicros(now_us)));
+    machine.wait_for(|phase| {
+        matches!(phase, Phase::Connecting { last_error, .. } if last_error.contains("another question"))
+    });
+    edge.tell_time(|now_us| now_us);
+    machine.wait_for_time();
+    machine.stop();
+}
+
 /// The connector's loop in a thread, and the other end of its local channel.
 struct Machine {
     channel: OwnedFd,
@@ -112,6 +183,10 @@ struct Machine {
 
 impl Machine {
     fn start(edge: &HostileEdge) -> Self {
+        Self::start_with(edge, true)
+    }
+
+    fn start_with(edge: &HostileEdge, is_right: bool) -> Self {
         let (channel, theirs) = packet_channel::pair().unwrap();
         let connector = thread::spawn(move || run(&LocalChannel::from_socket(theirs)));
         let machine = Self { channel, connector };
@@ -126,6 +201,7 @@ impl Machine {
             version: "0.0.0".parse().unwrap(),
         };
         machine.send(&start, Some(&blank_partition()));
+        machine.send(&ToConnector::Clock { is_right }, None);
         machine.send(
             &ToConnector::Network {
                 lease: Some(lease()),
@@ -148,23 +224,37 @@ impl Machine {
     }
 
     fn wait_for(&self, wanted: impl Fn(&Phase) -> bool) {
+        self.wait_for_message(|message| match message {
+            FromConnector::Status(status) => wanted(&status.phase).then_some(()),
+            FromConnector::Time(_) => None,
+        });
+    }
+
+    fn wait_for_time(&self) -> EdgeSample {
+        self.wait_for_message(|message| match message {
+            FromConnector::Time(sample) => Some(sample.clone()),
+            FromConnector::Status(_) => None,
+        })
+    }
+
+    fn wait_for_message<T>(&self, wanted: impl Fn(&FromConnector) -> Option<T>) -> T {
         let deadline = Instant::now() + STEP_MAX;
         let mut last = None;
         let mut buffer = [0; LOCAL_MAX];
         while Instant::now() < deadline {
             match packet_channel::recv(&self.channel, &mut buffer).unwrap() {
                 Received::Packet { len, .. } => {
-                    let FromConnector::Status(status) = local::decode(&buffer[..len]).unwrap();
-                    if wanted(&status.phase) {
-                        return;
+                    let message = local::decode(&buffer[..len]).unwrap();
+                    if let Some(found) = wanted(&message) {
+                        return found;
                     }
-                    last = Some(status.phase);
+                    last = Some(message);
                 }
                 Received::Empty => wait_readable(&self.channel),
                 other => panic!("{other:?}"),
             }
         }
-        panic!("the last phase was {last:?}");
+        panic!("the last message was {last:?}");
     }
 
     fn stop(self) {
@@ -184,23 +274,35 @@ enum Answer {
 /// An edge of a few lines that does what the test wants.
 struct HostileEdge {
     listener: TcpListener,
-    ca: CertificateDer<'static>,
-    issuer: Issuer<'static, KeyPair>,
+    authority: Arc<TestAuthority>,
     config: Arc<ServerConfig>,
 }
 
-impl HostileEdge {
-    fn new() -> Self {
+struct TestAuthority {
+    ca: CertificateDer<'static>,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl TestAuthority {
+    fn new() -> Arc<Self> {
         let ca_key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = params.self_signed(&ca_key).unwrap().der().clone();
         let issuer = Issuer::new(params, ca_key);
+        Arc::new(Self { ca, issuer })
+    }
+
+    /// TLS with a certificate for `name` that is valid from the beginning of year `from` to that of
+    /// `until`.
+    fn config(&self, name: &str, from: i32, until: i32) -> Arc<ServerConfig> {
         let key = KeyPair::generate().unwrap();
-        let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-        let leaf = leaf.signed_by(&key, &issuer).unwrap().der().clone();
+        let mut leaf = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        leaf.not_before = rcgen::date_time_ymd(from, 1, 1);
+        leaf.not_after = rcgen::date_time_ymd(until, 1, 1);
+        let leaf = leaf.signed_by(&key, &self.issuer).unwrap().der().clone();
         let mut roots = RootCertStore::empty();
-        roots.add(ca.clone()).unwrap();
+        roots.add(self.ca.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier =
             WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
@@ -214,14 +316,87 @@ impl HostileEdge {
             .with_client_cert_verifier(verifier)
             .with_single_cert(vec![leaf], key)
             .unwrap();
-        config.alpn_protocols = vec![ALPN_ENROL.to_vec(), ALPN_CONTROL.to_vec()];
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        config.alpn_protocols = [ALPN_ENROL, ALPN_CONTROL, ALPN_TIME]
+            .map(<[u8]>::to_vec)
+            .into();
+        Arc::new(config)
+    }
+}
+
+const LOOPBACK: &str = "127.0.0.1";
+
+impl HostileEdge {
+    fn new() -> Self {
+        Self::dated(1999, 4095)
+    }
+
+    fn dated(from: i32, until: i32) -> Self {
+        let authority = TestAuthority::new();
         Self {
-            listener,
-            ca,
-            issuer,
-            config: Arc::new(config),
+            listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+            config: authority.config(LOOPBACK, from, until),
+            authority,
         }
+    }
+
+    /// The same edge with another certificate.
+    fn redated(&self, from: i32, until: i32) -> Self {
+        self.with(&self.authority, LOOPBACK, from, until)
+    }
+
+    fn named(&self, name: &str) -> Self {
+        self.with(&self.authority, name, 1999, 4095)
+    }
+
+    fn with_another_ca(&self) -> Self {
+        self.with(&TestAuthority::new(), LOOPBACK, 1999, 4095)
+    }
+
+    fn back_to(&self, edge: &Self) -> Self {
+        self.with(&edge.authority, LOOPBACK, 1999, 4095)
+    }
+
+    fn with(&self, authority: &Arc<TestAuthority>, name: &str, from: i32, until: i32) -> Self {
+        Self {
+            listener: self.listener.try_clone().unwrap(),
+            config: authority.config(name, from, until),
+            authority: authority.clone(),
+        }
+    }
+
+    /// Takes a connection whose client does not take this edge's certificate.
+    fn refuse_handshake(&self) {
+        wait_readable(&self.listener);
+        let (socket, _) = self.listener.accept().unwrap();
+        socket.set_read_timeout(Some(STEP_MAX)).unwrap();
+        let mut tls = Tls::new(ServerConnection::new(self.config.clone()).unwrap(), socket);
+        while tls.conn.is_handshaking() {
+            if tls.conn.complete_io(&mut tls.sock).is_err() {
+                return;
+            }
+        }
+        panic!("the certificate was taken");
+    }
+
+    /// Answers the question for the time with what `tell` makes of this machine's.
+    fn tell_time(&self, tell: impl Fn(u64) -> u64) {
+        self.answer_time(|nonce, now_us| edge_time::reply(nonce, UnixMicros(tell(now_us))));
+    }
+
+    fn answer_time(&self, answer: impl Fn([u8; 32], u64) -> Vec<u8>) {
+        let mut tls = self.accept(ALPN_TIME);
+        let mut answering = edge_time::Answering::new(clock::now());
+        let mut buffer = [0; 4096];
+        let nonce = loop {
+            let len = tls.read(&mut buffer).unwrap();
+            if let Some(nonce) = answering.handle_input(&buffer[..len]).unwrap() {
+                break nonce;
+            }
+        };
+        let now_us = u64::try_from(clock::unix_us()).unwrap();
+        tls.write_all(&answer(nonce, now_us)).unwrap();
+        tls.conn.send_close_notify();
+        tls.flush().unwrap();
     }
 
     fn accept(&self, alpn: &[u8]) -> Tls {
@@ -285,7 +460,7 @@ impl HostileEdge {
         let time = UnixSeconds(1_800_000_000);
         let public_key = secrets.signer.public_key();
         machine
-            .key_found(public_key, &secrets.edge_proof, &self.ca, time)
+            .key_found(public_key, &secrets.edge_proof, &self.authority.ca, time)
             .unwrap();
     }
 
@@ -294,7 +469,7 @@ impl HostileEdge {
             return machine.refuse(reason);
         }
         let request = CertificateSigningRequestParams::from_der(&csr.into()).unwrap();
-        let certificate = request.signed_by(&self.issuer).unwrap();
+        let certificate = request.signed_by(&self.authority.issuer).unwrap();
         machine
             .accept(&EnrolAccepted {
                 certificate: certificate.der(),

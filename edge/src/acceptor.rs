@@ -19,7 +19,7 @@ use crate::config::{
 use crate::server::{Alive, Shared, stopped};
 use crate::store::connectors::Identity;
 use crate::tls::{self, Protocol, Tls};
-use crate::{control, data as data_channel, enrolment};
+use crate::{control, data as data_channel, edge_time, enrolment};
 
 /// Accepts until `stop` says otherwise.
 pub(crate) async fn run(
@@ -78,9 +78,16 @@ async fn serve(shared: &Arc<Shared>, tcp: TcpStream, peer: SocketAddr, ticket: T
         Ok(Err(error)) => return info!("{peer}: handshake failed: {error}"),
         Err(_) => return info!("{peer}: no handshake within {} s", HANDSHAKE_MAX.as_secs()),
     };
-    if protocol == Protocol::Enrol {
-        enrolment::serve(shared, tls, peer).await;
-        return drop(ticket);
+    match protocol {
+        Protocol::Enrol => {
+            enrolment::serve(shared, tls, peer).await;
+            return drop(ticket);
+        }
+        Protocol::Time => {
+            edge_time::serve(tls, peer).await;
+            return drop(ticket);
+        }
+        Protocol::Control | Protocol::Data => {}
     }
     let Some((mut tls, identity)) = authenticate(shared, tls, peer).await else {
         return;

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use connector_proto::time::{Instant, UnixSeconds};
+use connector_proto::time::{Instant, UnixMicros, UnixSeconds};
 
 /// Wall-clock time; the epoch if the clock stands before it.
 pub(crate) fn unix_now() -> UnixSeconds {
@@ -11,6 +11,14 @@ pub(crate) fn unix_now() -> UnixSeconds {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     UnixSeconds(since.as_secs())
+}
+
+/// The same to the microsecond.
+pub(crate) fn unix_now_us() -> UnixMicros {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    UnixMicros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
 /// Monotonic time as the protocol machines take it, counted from the first call.

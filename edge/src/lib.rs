@@ -7,8 +7,8 @@
 //! 2. [`store`]: one SQLite file; every decision is one transaction with its audit row.
 //! 3. [`authority`]: the keys of the edge; issues certificates and signs grants.
 //! 4. `tls`, `acceptor`: one port, one protocol per ALPN name, bounds before authentication.
-//! 5. `enrolment`, `control`, `data`: the three kinds of connection, each a driver of one machine
-//!    of `connector-proto`.
+//! 5. `enrolment`, `edge_time`, `control`, `data`: the four kinds of connection, each a driver of
+//!    one machine of `connector-proto`.
 //! 6. `broker`: who is connected, and which session waits for which data channel.
 //! 7. `ingress`, [`passwords`], `relay`: the users' proxy, and the bytes of a session.
 //! 8. [`cli`]: the administrator's commands, on the same store while the edge runs.
@@ -33,6 +33,7 @@ mod tls;
 
 mod control;
 mod data;
+mod edge_time;
 mod enrolment;
 
 mod broker;

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
 use connector_proto::derive::Exporter;
-use connector_proto::message::{ALPN_CONTROL, ALPN_DATA, ALPN_ENROL, EXPORTER_LABEL};
+use connector_proto::message::{ALPN_CONTROL, ALPN_DATA, ALPN_ENROL, ALPN_TIME, EXPORTER_LABEL};
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring as provider;
@@ -32,6 +32,7 @@ pub(crate) type Tls = TlsStream<Metered<TcpStream>>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Enrol,
+    Time,
     Control,
     Data,
 }
@@ -40,6 +41,7 @@ pub(crate) enum Protocol {
 #[derive(Debug)]
 pub(crate) struct Setup {
     enrol: Arc<ServerConfig>,
+    time: Arc<ServerConfig>,
     control: Arc<ServerConfig>,
     data: Arc<ServerConfig>,
     leaf: Arc<LeafInUse>,
@@ -54,6 +56,7 @@ impl Setup {
             |alpn, with_certificate| config(&provider, &leaf, alpn, with_certificate).map(Arc::new);
         Ok(Self {
             enrol: config(ALPN_ENROL, None)?,
+            time: config(ALPN_TIME, None)?,
             control: config(ALPN_CONTROL, Some(ca))?,
             data: config(ALPN_DATA, Some(ca))?,
             leaf,
@@ -67,7 +70,7 @@ impl Setup {
         Ok(())
     }
 
-    /// Does the handshake. A peer that offers none of the three protocols is refused.
+    /// Does the handshake. A peer that offers none of the four protocols is refused.
     pub(crate) async fn handshake(&self, tcp: TcpStream) -> io::Result<(Protocol, Tls)> {
         let metered = Metered {
             inner: tcp,
@@ -90,6 +93,7 @@ impl Setup {
         };
         let ours = offered.filter_map(|name| match name {
             ALPN_ENROL => Some((Protocol::Enrol, &self.enrol)),
+            ALPN_TIME => Some((Protocol::Time, &self.time)),
             ALPN_CONTROL => Some((Protocol::Control, &self.control)),
             ALPN_DATA => Some((Protocol::Data, &self.data)),
             _ => None,

@@ -5,7 +5,6 @@
 use std::io;
 use std::time::Duration;
 
-use connector_proto::local::Sample;
 use connector_proto::time::Instant;
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 
@@ -29,23 +28,23 @@ pub enum Decision {
         /// The new time.
         to: RealMicros,
     },
-    /// Nothing: the server's time is before this image was built, so the server is wrong.
+    /// Nothing: the time is before this image was built, so whoever tells it is wrong.
     BelowFloor,
     /// Nothing: a clock that was right does not go back by more than a day.
     TooFarBack,
 }
 
-/// Decides what `sample` does to a clock that reads `now`.
+/// Decides what a measurement does to a clock that reads `now` and is off by `offset_us`.
 ///
-/// `floor` is the earliest time possible; `was_checked` says whether an earlier sample was good.
+/// `floor` is the earliest time possible; `was_checked` says whether an earlier one was good.
 #[must_use]
-pub fn decide(now: RealMicros, floor: RealMicros, was_checked: bool, sample: &Sample) -> Decision {
-    let to = now.saturating_add(sample.offset_us);
-    let offset = Duration::from_micros(sample.offset_us.unsigned_abs());
+pub fn decide(now: RealMicros, floor: RealMicros, was_checked: bool, offset_us: i64) -> Decision {
+    let to = now.saturating_add(offset_us);
+    let offset = Duration::from_micros(offset_us.unsigned_abs());
     if to < floor {
         return Decision::BelowFloor;
     }
-    if was_checked && sample.offset_us < 0 && offset > BACKWARDS_MAX {
+    if was_checked && offset_us < 0 && offset > BACKWARDS_MAX {
         return Decision::TooFarBack;
     }
     let tolerated = if was_checked {
@@ -119,7 +118,7 @@ mod tests {
             (true, -DAY - 1, Decision::TooFarBack),
         ] {
             assert_eq!(
-                decide(NOW, FLOOR, was_checked, &sample(offset_us)),
+                decide(NOW, FLOOR, was_checked, offset_us),
                 expected,
                 "{was_checked} {offset_us}"
             );
@@ -131,27 +130,17 @@ mod tests {
         for was_checked in [false, true] {
             let offset = FLOOR - NOW;
             assert_eq!(
-                decide(NOW, FLOOR, was_checked, &sample(offset - 1)),
+                decide(NOW, FLOOR, was_checked, offset - 1),
                 Decision::BelowFloor
             );
             assert_eq!(
-                decide(NOW, FLOOR, was_checked, &sample(i64::MIN)),
+                decide(NOW, FLOOR, was_checked, i64::MIN),
                 Decision::BelowFloor
             );
         }
         assert_eq!(
-            decide(NOW, FLOOR, false, &sample(FLOOR - NOW)),
+            decide(NOW, FLOOR, false, FLOOR - NOW),
             Decision::Step { to: FLOOR }
         );
-    }
-
-    fn sample(offset_us: i64) -> Sample {
-        Sample {
-            server: std::net::Ipv4Addr::LOCALHOST.into(),
-            offset_us,
-            bound_us: 1000,
-            at_boot_us: 0,
-            stratum: 1,
-        }
     }
 }

@@ -2,11 +2,9 @@
 //!
 //! Pure. Every change yields letters; a service that was restarted is given the whole state again.
 
-use std::net::IpAddr;
-
 use connector_proto::local::{
-    Awaited, ConnectorStatus, Fact, FromConsole, Lease, Phase, Servers, SlotReply, Text,
-    ToConnector, ToConsole, ToNetd, ToTimed,
+    Awaited, ClockSource, ConnectorStatus, Fact, FromConsole, Lease, Phase, Servers, SlotReply,
+    Text, ToConnector, ToConsole, ToNetd, ToTimed,
 };
 use connector_proto::time::Instant;
 
@@ -34,7 +32,7 @@ pub enum Topic {
     State = 0,
     /// What the DHCP server offers.
     Lease = 1,
-    /// The NTP servers and the clock.
+    /// The clock, and who says what the time is.
     Time = 2,
     /// The boot-state partition.
     BootState = 3,
@@ -56,6 +54,8 @@ pub struct Hub {
     is_nic_present: bool,
     has_carrier: bool,
     is_clock_ok: bool,
+    /// Nobody but the edge can say what the time is.
+    is_edge_asked: bool,
     /// Whether memory was measured since the connector was started.
     is_memory_known: bool,
 }
@@ -71,6 +71,7 @@ impl Hub {
             is_nic_present: false,
             has_carrier: false,
             is_clock_ok: false,
+            is_edge_asked: false,
             is_memory_known: false,
         };
         hub.put(
@@ -90,7 +91,7 @@ impl Hub {
         self.lease.as_ref()
     }
 
-    /// Whether an NTP server has confirmed the clock.
+    /// Whether an NTP server, or the edge, has confirmed the clock.
     #[must_use]
     pub const fn is_clock_ok(&self) -> bool {
         self.is_clock_ok
@@ -162,11 +163,17 @@ impl Hub {
         self.with_awaited(now, letters)
     }
 
-    /// An NTP server confirmed or set the clock. Told once; later adjustments are no news.
+    /// Nobody but the edge can say what the time is.
+    pub fn edge_asked(&mut self, now: Instant) -> Vec<Letter> {
+        self.is_edge_asked = true;
+        self.with_awaited(now, Vec::new())
+    }
+
+    /// The clock was confirmed or set. Told once; later adjustments are no news.
     pub fn clock_ok(
         &mut self,
         now: Instant,
-        server: IpAddr,
+        source: ClockSource,
         offset_us: i64,
         bound_us: u32,
     ) -> Vec<Letter> {
@@ -175,11 +182,11 @@ impl Hub {
         }
         self.is_clock_ok = true;
         let fact = Fact::ClockOk {
-            server,
+            source,
             offset_us,
             bound_us,
         };
-        let letters = vec![self.put(fact, SLOT_CLOCK_OK, now)];
+        let letters = vec![self.clock(), self.put(fact, SLOT_CLOCK_OK, now)];
         self.with_awaited(now, letters)
     }
 
@@ -304,7 +311,7 @@ impl Hub {
                     ToTimed::Servers(self.ntp_servers()),
                 )]
             }
-            Service::Connector => vec![self.network()],
+            Service::Connector => vec![self.clock(), self.network()],
         }
     }
 
@@ -331,6 +338,11 @@ impl Hub {
                 lease: self.lease.clone(),
             },
         )
+    }
+
+    const fn clock(&self) -> Letter {
+        let is_right = self.is_clock_ok;
+        Letter::Connector(SLOT_CLOCK, ToConnector::Clock { is_right })
     }
 
     fn ntp_servers(&self) -> Servers {
@@ -374,10 +386,12 @@ impl Hub {
             Some(Awaited::Link)
         } else if self.lease.is_none() {
             Some(Awaited::Lease)
-        } else if !self.is_clock_ok {
-            Some(Awaited::Time)
-        } else {
+        } else if self.is_clock_ok {
             None
+        } else if self.is_edge_asked {
+            Some(Awaited::EdgeTime)
+        } else {
+            Some(Awaited::Time)
         }
     }
 
@@ -459,6 +473,7 @@ const SLOT_MEMORY: Slot = 17;
 const SLOT_MINTED: Slot = 18;
 const SLOT_SYSTEM: Slot = 19;
 const SLOT_REPLY: Slot = 7;
+const SLOT_CLOCK: Slot = 8;
 /// One slot for each service from here.
 const SLOT_DIED: Slot = 20;
 /// One slot for each topic from here.

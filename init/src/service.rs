@@ -20,8 +20,8 @@ pub enum Condition {
     Nic,
     /// The machine has an address.
     NetUp,
-    /// The clock is right.
-    ClockOk,
+    /// The clock is right, or nobody but the service edge can say what the time is.
+    ClockSettled,
     /// The state partition was found, or it is clear that there is none.
     StateSettled,
 }
@@ -70,7 +70,7 @@ impl Service {
             Self::Console => &[],
             Self::Netd => &[Condition::Nic],
             Self::Timed => &[Condition::NetUp],
-            Self::Connector => &[Condition::ClockOk, Condition::StateSettled],
+            Self::Connector => &[Condition::ClockSettled, Condition::StateSettled],
         }
     }
 

@@ -18,7 +18,7 @@ fn services_start_in_the_order_of_the_facts() {
     assert_eq!(world.actions(), [Action::Spawn(Service::Netd)]);
     world.becomes(Condition::NetUp);
     assert_eq!(world.actions(), [Action::Spawn(Service::Timed)]);
-    world.becomes(Condition::ClockOk);
+    world.becomes(Condition::ClockSettled);
     assert_eq!(world.actions(), [Action::Spawn(Service::Connector)]);
 }
 
@@ -209,7 +209,7 @@ impl World {
         for condition in [
             Condition::Nic,
             Condition::NetUp,
-            Condition::ClockOk,
+            Condition::ClockSettled,
             Condition::StateSettled,
         ] {
             world.becomes(condition);

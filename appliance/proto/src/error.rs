@@ -18,6 +18,8 @@ pub enum Error {
         /// The message's id.
         id: u16,
     },
+    /// The peer answered a question that it was not asked on this connection.
+    NonceMismatch,
     /// The peer does not read what it is sent, and the bound of the outgoing buffer is reached.
     OutboxFull {
         /// The bound in bytes.
@@ -67,7 +69,7 @@ impl Error {
             Self::OutboxFull { .. } | Self::TimedOut { .. } => CloseCode::TimedOut,
             Self::PeerClosed { .. } => CloseCode::Normal,
             Self::ProofInvalid => CloseCode::ProofInvalid,
-            Self::UnexpectedMessage { .. } => CloseCode::UnexpectedMessage,
+            Self::NonceMismatch | Self::UnexpectedMessage { .. } => CloseCode::UnexpectedMessage,
             Self::UnknownMessage { .. } => CloseCode::UnknownMessage,
         }
     }
@@ -80,6 +82,7 @@ impl fmt::Display for Error {
                 write!(f, "frame announces {len} bytes, allowed are 2 to {max}")
             }
             Self::InvalidMessage { id } => write!(f, "message {id:#06x} does not decode"),
+            Self::NonceMismatch => write!(f, "peer answered another question than this one"),
             Self::OutboxFull { max } => {
                 write!(
                     f,

@@ -11,7 +11,7 @@
 //! 3. [`frame`]: length-delimited frames; the first place where a peer's bytes are looked at.
 //! 4. [`message`]: what each frame means; frozen structs with golden bytes.
 //! 5. [`key`], [`derive`]: the provisioning key as people type it, and what both sides derive.
-//! 6. [`enrol`], [`control`], [`data`]: one state machine for each kind of connection and side.
+//! 6. [`enrol`], [`edge_time`], [`control`], [`data`]: one state machine for each kind of connection and side.
 //! 7. [`grant`], [`address`]: what a session may reach.
 //! 8. [`keepalive`], [`backoff`]: when a peer is dead, and when to try again.
 //! 9. [`record`]: the state record on disk. [`local`]: what the machine's own processes tell each other.
@@ -43,6 +43,7 @@ pub mod key;
 
 pub mod control;
 pub mod data;
+pub mod edge_time;
 pub mod enrol;
 mod outbox;
 

@@ -98,6 +98,28 @@ pub struct Sample {
     pub stratum: u8,
 }
 
+/// Who said what the time is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClockSource {
+    /// An NTP server.
+    Ntp(IpAddr),
+    /// The service edge, as its name was given.
+    Edge(EdgeText),
+}
+
+/// The clock measured against the service edge's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgeSample {
+    /// The edge.
+    pub edge: EdgeText,
+    /// What to add to `CLOCK_REALTIME`, in microseconds.
+    pub offset_us: i64,
+    /// How far the offset can be from the edge's: half the round trip, in microseconds.
+    pub bound_us: u32,
+    /// `CLOCK_BOOTTIME` in microseconds when the edge was asked.
+    pub at_boot_us: u64,
+}
+
 /// A fact of the boot, or of the machine's life. PID 1 owns them and the console shows them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fact {
@@ -117,8 +139,8 @@ pub enum Fact {
     NetUp(Lease),
     /// The clock is right.
     ClockOk {
-        /// The server it was set by.
-        server: IpAddr,
+        /// Who said what the time is.
+        source: ClockSource,
         /// By how much the clock was moved, in microseconds.
         offset_us: i64,
         /// How wrong it can be, in microseconds.
@@ -296,6 +318,8 @@ pub enum Awaited {
     Lease,
     /// An NTP server's answer.
     Time,
+    /// The service edge's time, because no NTP server answers.
+    EdgeTime,
 }
 
 /// PID 1 to the connector.
@@ -315,17 +339,25 @@ pub enum ToConnector {
         /// The lease in force; `None` while there is none.
         lease: Option<Lease>,
     },
+    /// What the clock is worth. Sent before anything is dialled, and when it becomes right.
+    Clock {
+        /// Whether it is right. Until then an enrolled connector asks the edge for the time, and
+        /// opens no other connection.
+        is_right: bool,
+    },
     /// The operator typed something.
     Operator(FromConsole),
     /// Stop: tell the edge, end sessions, exit within the time PID 1 allows.
     Stop,
 }
 
-/// The connector to PID 1, which passes it on to the console.
+/// The connector to PID 1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromConnector {
-    /// The whole status, whenever a part of it changed.
+    /// The whole status, whenever a part of it changed; for the console.
     Status(ConnectorStatus),
+    /// What the edge says the time is, while the clock is not known to be right.
+    Time(EdgeSample),
 }
 
 /// What the connector is doing.

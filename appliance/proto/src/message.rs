@@ -13,6 +13,8 @@ use crate::time::UnixSeconds;
 
 /// ALPN of enrolment: no client certificate, the key proves both sides.
 pub const ALPN_ENROL: &[u8] = b"outgate-enrol/1";
+/// ALPN of the question for the edge's time: no client certificate, the edge's proves the answer.
+pub const ALPN_TIME: &[u8] = b"outgate-time/1";
 /// ALPN of the control channel: mutual TLS.
 pub const ALPN_CONTROL: &[u8] = b"outgate-control/1";
 /// ALPN of a data channel: mutual TLS.
@@ -78,6 +80,8 @@ messages! {
     SessionRefused<'a> = 0x0205,
     Attach = 0x0300,
     Attached = 0x0301,
+    TimeRequest = 0x0400,
+    TimeReply = 0x0401,
 }
 
 /// Either side, any connection: the sender closes, and why.
@@ -316,6 +320,22 @@ pub struct Attach {
 /// Edge to connector: from the next byte on, the data channel is the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attached {}
+
+/// Connector to edge, only message of its on a connection for the time: what time is it?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeRequest {
+    /// Random; comes back in the [`TimeReply`].
+    pub nonce: [u8; 32],
+}
+
+/// The answer to a [`TimeRequest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeReply {
+    /// The request's nonce.
+    pub nonce: [u8; 32],
+    /// The edge's time, read after the request came: microseconds since 1970 in UTC.
+    pub time_us: u64,
+}
 
 /// Body of the fuzz target `message`: any id, any body; never panics.
 pub fn fuzz_message(data: &[u8]) {

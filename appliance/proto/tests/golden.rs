@@ -6,7 +6,7 @@ use connector_proto::frame::Frame;
 use connector_proto::message::{
     Attach, Attached, Close, CloseCode, EnrolAccepted, EnrolHello, EnrolProof, EnrolRefusal,
     EnrolRefused, EnrolRequest, Fingerprint, Hello, KNOWN, Message, OpenSession, Ping, Pong,
-    SessionRefusal, SessionRefused, Welcome,
+    SessionRefusal, SessionRefused, TimeReply, TimeRequest, Welcome,
 };
 use connector_proto::time::UnixSeconds;
 
@@ -137,6 +137,14 @@ fn every_message_has_the_bytes_it_was_released_with() {
         &"88".repeat(16),
     );
     golden.check(&Attached {}, "");
+    golden.check(&TimeRequest { nonce: [0x99; 32] }, &"99".repeat(32));
+    golden.check(
+        &TimeReply {
+            nonce: [0xaa; 32],
+            time_us: 1_700_000_000_123_456,
+        },
+        &format!("{}c0c480c1c1c48203", "aa".repeat(32)),
+    );
     golden.every_known_message_was_checked();
 }
 

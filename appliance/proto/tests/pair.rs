@@ -8,6 +8,7 @@ use std::time::Duration;
 use connector_proto::control::{Channel, ConnectorEvent, ConnectorSide, EdgeEvent, EdgeSide};
 use connector_proto::data::{Accepting, Attaching, attached, refused};
 use connector_proto::derive::EnrolSecrets;
+use connector_proto::edge_time::{self, Answering, Asking};
 use connector_proto::enrol;
 use connector_proto::error::Error;
 use connector_proto::frame;
@@ -17,7 +18,7 @@ use connector_proto::message::{
     CloseCode, EnrolAccepted, EnrolHello, EnrolRefusal, Fingerprint, KNOWN, Message, OpenSession,
     Ping, SessionRefusal, Welcome,
 };
-use connector_proto::time::{Instant, UnixSeconds};
+use connector_proto::time::{Instant, UnixMicros, UnixSeconds};
 
 const EXPORTER: [u8; 32] = [7; 32];
 const TIME: UnixSeconds = UnixSeconds(1_800_000_000);
@@ -466,6 +467,45 @@ fn exchange(now: Instant, connector: &mut Channel<ConnectorSide>, edge: &mut Cha
 
 fn frame_of(id: u16, body: &[u8]) -> Vec<u8> {
     frame::encode(id, body).unwrap()
+}
+
+#[test]
+fn the_edges_time_comes_with_the_nonce_of_the_question_and_how_long_it_took() {
+    let (asked, answered) = (Instant::from_micros(500), Instant::from_micros(40_500));
+    let time = UnixMicros(1_800_000_000_000_000);
+    let mut asking = Asking::new(asked, [1; 32]).unwrap();
+    let mut answering = Answering::new(asked);
+    let request = asking.poll_transmit().unwrap();
+    let (first, rest) = request.split_at(9);
+    assert_eq!(answering.handle_input(first), Ok(None));
+    let nonce = answering.handle_input(rest).unwrap().unwrap();
+    let reply = edge_time::reply(nonce, time);
+    let (first, rest) = reply.split_at(20);
+    assert_eq!(asking.handle_input(answered, first), Ok(None));
+    let answer = asking.handle_input(answered, rest).unwrap().unwrap();
+    assert_eq!((answer.time, answer.asked), (time, asked));
+    assert_eq!(answer.round_trip, Duration::from_millis(40));
+
+    // The same answer to the next question is an old one.
+    let mut next = Asking::new(answered, [2; 32]).unwrap();
+    let replayed = next.handle_input(answered, &reply);
+    assert_eq!(replayed, Err(Error::NonceMismatch));
+}
+
+#[test]
+fn anything_else_in_the_place_of_the_time_is_a_typed_error() {
+    let mut answering = Answering::new(Instant::default());
+    let result = answering.handle_input(&frame_of(EnrolHello::ID, &[0; 16]));
+    let awaited = "TimeRequest";
+    let id = EnrolHello::ID;
+    assert_eq!(result, Err(Error::UnexpectedMessage { id, awaited }));
+    let mut asking = Asking::new(Instant::default(), [1; 32]).unwrap();
+    let closed = asking.handle_input(
+        Instant::default(),
+        &connector_proto::data::refused(CloseCode::GoingAway),
+    );
+    let code = CloseCode::GoingAway;
+    assert_eq!(closed, Err(Error::PeerClosed { code }));
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use core::net::{IpAddr, Ipv4Addr};
 
 use connector_proto::local::{
-    Awaited, Boot, ConnectorStatus, Fact, FallbackReason, FromConsole, KeyRefused, Lease, Phase,
-    Servers, SlotContent, SlotName, SlotReply, SlotStatus, Text, ToConsole,
+    Awaited, Boot, ClockSource, ConnectorStatus, Fact, FallbackReason, FromConsole, KeyRefused,
+    Lease, Phase, Servers, SlotContent, SlotName, SlotReply, SlotStatus, Text, ToConsole,
 };
 use connector_proto::message::EnrolRefusal;
 use connector_proto::time::UnixSeconds;
@@ -160,12 +160,18 @@ impl<'a> Script<'a> {
                 server: self.address(),
             }),
             3 => Fact::ClockOk {
-                server: IpAddr::V4(self.address()),
+                source: match self.byte() {
+                    Some(0..99) => ClockSource::Edge(self.string()),
+                    _ => ClockSource::Ntp(IpAddr::V4(self.address())),
+                },
                 offset_us: self.number().cast_signed(),
                 bound_us: self.u32(),
             },
             4 => Fact::Waiting {
-                what: Awaited::Time,
+                what: match self.byte() {
+                    Some(0..99) => Awaited::EdgeTime,
+                    _ => Awaited::Time,
+                },
                 since_boot_us: self.number(),
             },
             5 => Fact::Waiting {

@@ -260,7 +260,7 @@ impl Model {
                 since_boot_us,
             } => {
                 let wait = match what {
-                    Awaited::Time => &mut self.time_wait,
+                    Awaited::Time | Awaited::EdgeTime => &mut self.time_wait,
                     Awaited::Nic | Awaited::Link | Awaited::Lease => &mut self.network_wait,
                 };
                 *wait = Some(Wait::after(wait.as_ref(), what, since_boot_us));
@@ -307,11 +307,11 @@ impl Model {
                         != Some(sentence::network_up(lease))
             }
             Fact::ClockOk {
-                server, offset_us, ..
+                source, offset_us, ..
             } => {
-                let same_server = matches!(&self.clock, Some(Fact::ClockOk { server: known, .. }) if known == server);
+                let same_source = matches!(&self.clock, Some(Fact::ClockOk { source: known, .. }) if known == source);
                 self.time_wait.is_some_and(|wait| wait.outage_said)
-                    || !same_server
+                    || !same_source
                     || offset_us.unsigned_abs() >= CLOCK_NEWS_US
             }
             Fact::Minted { name, .. } => name.is_some() && self.minted.as_ref() != Some(fact),
@@ -643,7 +643,7 @@ const PATIENCE_US: u64 = 10_000_000;
 /// than a group takes to type.
 const REPEAT_US: u64 = 300_000;
 
-/// A clock that moved by less, with the same server, is not worth a line.
+/// A clock that moved by less, by the same source, is not worth a line.
 const CLOCK_NEWS_US: u64 = 100_000;
 
 /// Different errors remembered during one outage, so that errors which alternate leave a line each,

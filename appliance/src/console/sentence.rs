@@ -7,8 +7,8 @@
 use core::net::Ipv4Addr;
 
 use connector_proto::local::{
-    Awaited, Boot, ConnectorStatus, Fact, FallbackReason, KeyRefused, Lease, Phase, SlotContent,
-    SlotName, SlotReply, SlotStatus,
+    Awaited, Boot, ClockSource, ConnectorStatus, Fact, FallbackReason, KeyRefused, Lease, Phase,
+    SlotContent, SlotName, SlotReply, SlotStatus,
 };
 use connector_proto::message::EnrolRefusal;
 
@@ -28,14 +28,10 @@ pub fn fact(fact: &Fact) -> String {
         } => system(*slot, &printable(version), *boot),
         Fact::NetUp(lease) => network_up(lease),
         Fact::ClockOk {
-            server,
+            source,
             offset_us,
             bound_us,
-        } => format!(
-            "Clock set by NTP server {server}: moved {}, within {}",
-            offset(*offset_us),
-            bound(*bound_us)
-        ),
+        } => clock_ok(source, *offset_us, *bound_us),
         Fact::Memory {
             total_kib,
             available_kib,
@@ -61,6 +57,20 @@ pub fn fact(fact: &Fact) -> String {
         ),
         Fact::Problem { text } => printable(text),
         Fact::ShuttingDown { restart } => shutting_down(*restart).to_owned(),
+    }
+}
+
+/// The sentence of a clock that is right, and who said so.
+fn clock_ok(source: &ClockSource, offset_us: i64, bound_us: u32) -> String {
+    let (moved, within) = (offset(offset_us), bound(bound_us));
+    match source {
+        ClockSource::Ntp(server) => {
+            format!("Clock set by NTP server {server}: moved {moved}, within {within}")
+        }
+        ClockSource::Edge(edge) => format!(
+            "Clock set by service edge {}: moved {moved}, within {within} (no NTP server answered)",
+            printable(edge)
+        ),
     }
 }
 
@@ -174,6 +184,7 @@ pub const fn awaited(what: Awaited) -> &'static str {
         Awaited::Link => "the NIC's link",
         Awaited::Lease => "a DHCP server's answer",
         Awaited::Time => "an NTP server's answer",
+        Awaited::EdgeTime => "the service edge's time",
     }
 }
 
@@ -277,6 +288,9 @@ const fn hint(what: Awaited) -> &'static str {
         Awaited::Lease => "Is the virtual network connected to a network with DHCP?",
         Awaited::Time => {
             "Does DHCP name a server (option 42), and the firewall let UDP port 123 out?"
+        }
+        Awaited::EdgeTime => {
+            "No NTP server answers, so the edge is asked as soon as this machine is enrolled."
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use connector_proto::local::{ConnectorStatus, Phase};
+use connector_proto::local::{Awaited, ConnectorStatus, Phase};
 use zeroize::Zeroizing;
 
 use super::entry::Question;
@@ -154,7 +154,8 @@ fn status_line(model: &Model, now_us: u64) -> String {
     }
     if let Connector::Running(status) = &model.connector
         && (matches!(status.phase, Phase::Connected { .. } | Phase::Stuck { .. })
-            || model.waits_for().is_none())
+            // While the edge's time is awaited, the connector is on its way to it.
+            || matches!(model.waits_for(), None | Some((Awaited::EdgeTime, _))))
     {
         return phase_line(status, now_us);
     }

@@ -7,6 +7,7 @@ mod harness;
 
 mod bad_peers;
 mod certificates;
+mod edge_time;
 mod enrolment;
 mod process;
 mod proxy;

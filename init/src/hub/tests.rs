@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use connector_proto::local::{Boot, SlotRequest};
+use connector_proto::local::{Boot, ClockSource, SlotRequest};
 
 use super::*;
 
@@ -25,7 +25,11 @@ fn the_way_up_says_at_each_step_what_is_awaited() {
         awaited(&hub.leased(at(4), lease(15))),
         Some((Awaited::Time, 4))
     );
-    let letters = hub.clock_ok(at(5), Ipv4Addr::LOCALHOST.into(), 0, 0);
+    assert_eq!(
+        awaited(&hub.edge_asked(at(5))),
+        Some((Awaited::EdgeTime, 5))
+    );
+    let letters = hub.clock_ok(at(5), NTP, 0, 0);
     assert_eq!(awaited(&letters), None);
     assert_eq!(awaited(&hub.greeting(Service::Console)), None);
 }
@@ -202,12 +206,38 @@ fn connected() -> Phase {
     }
 }
 
+const NTP: ClockSource = ClockSource::Ntp(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST));
+
+#[test]
+fn the_connector_is_told_what_the_clock_is_worth_before_the_network_and_when_it_becomes_right() {
+    let told = |letters: &[Letter]| {
+        letters.iter().position(|letter| {
+            matches!(
+                letter,
+                Letter::Connector(_, ToConnector::Clock { is_right: true })
+            )
+        })
+    };
+    let mut hub = Hub::new("1.0", at(1));
+    let greeting = hub.greeting(Service::Connector);
+    assert!(matches!(
+        greeting.as_slice(),
+        [
+            Letter::Connector(_, ToConnector::Clock { is_right: false }),
+            Letter::Connector(_, ToConnector::Network { .. })
+        ]
+    ));
+    assert_eq!(told(&hub.clock_ok(at(2), NTP, 0, 0)), Some(0));
+    assert!(hub.clock_ok(at(3), NTP, 0, 0).is_empty());
+    assert_eq!(told(&hub.greeting(Service::Connector)), Some(0));
+}
+
 fn up() -> Hub {
     let mut hub = Hub::new("1.0", at(1));
     hub.nic_found(at(2), "eth0", [0; 6]);
     hub.carrier(at(3), true);
     hub.leased(at(4), lease(15));
-    hub.clock_ok(at(5), Ipv4Addr::LOCALHOST.into(), 0, 0);
+    hub.clock_ok(at(5), NTP, 0, 0);
     hub
 }
 

@@ -1,4 +1,4 @@
-//! What PID 1 does about the machine's surroundings: NIC, lease, clock, disks and buttons.
+//! What PID 1 does about the machine's surroundings: NIC, lease, disks and buttons.
 
 use std::fs::File;
 use std::io;
@@ -6,13 +6,12 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use connector_proto::local::{Lease, Sample};
+use connector_proto::local::Lease;
 use connector_proto::time::Instant;
 use disk_format::slot::partition;
 use rustix::process::Signal;
 
 use super::Machine;
-use crate::clock::{self, Decision};
 use crate::disks::{self, CLASS, Search};
 use crate::hardware;
 use crate::hub::Topic;
@@ -176,11 +175,9 @@ impl Machine {
         self.hub.solved(Topic::Lease);
         self.lease_until = Some(now + Duration::from_secs(u64::from(lease.lease_s)) + LEASE_GRACE);
         let has_ntp = !lease.ntp_servers.is_empty();
-        let mut letters = self.hub.leased(now, lease);
-        if !has_ntp && !self.hub.is_clock_ok() {
-            letters.extend(self.hub.problem(now, Topic::Time, NO_NTP_SERVER));
-        }
+        let letters = self.hub.leased(now, lease);
         self.deliver(letters);
+        self.expect_time(now, has_ntp);
         self.supervisor.handle_condition(now, Condition::NetUp);
     }
 
@@ -201,46 +198,6 @@ impl Machine {
         }
     }
 
-    /// Sets the clock by a sample, if it has to be.
-    pub(super) fn take_sample(&mut self, now: Instant, sample: &Sample) {
-        if sample.at_boot_us < self.clock_set_at.as_micros() {
-            return;
-        }
-        let real = clock::real_now();
-        let moved_us = match clock::decide(real, self.clock_floor, self.hub.is_clock_ok(), sample) {
-            Decision::Keep => 0,
-            Decision::Step { to } => match self.step_clock(to) {
-                Ok(()) => sample.offset_us,
-                Err(error) => return log::error!("cannot set the clock: {error}"),
-            },
-            Decision::BelowFloor => {
-                return self.distrust(now, sample, "a time before this image was built");
-            }
-            Decision::TooFarBack => {
-                return self.distrust(now, sample, "that the clock is days ahead");
-            }
-        };
-        log::info!(
-            "clock: off by {} us, within {} us, by {}; moved by {moved_us} us",
-            sample.offset_us,
-            sample.bound_us,
-            sample.server
-        );
-        self.hub.solved(Topic::Time);
-        let letters = self
-            .hub
-            .clock_ok(now, sample.server, moved_us, sample.bound_us);
-        self.deliver(letters);
-        self.supervisor.handle_condition(now, Condition::ClockOk);
-        self.promote_if_due(now);
-    }
-
-    fn step_clock(&mut self, to: i64) -> io::Result<()> {
-        clock::set_real(to)?;
-        self.clock_set_at = clock::boot_now();
-        Ok(())
-    }
-
     /// Tells how much memory the machine uses, if that is due.
     pub(super) fn measure_memory(&mut self, now: Instant) {
         if !self.hub.is_memory_due() {
@@ -252,16 +209,7 @@ impl Machine {
         let letters = self.hub.memory(now, memory);
         self.deliver(letters);
     }
-
-    fn distrust(&mut self, now: Instant, sample: &Sample, claim: &str) {
-        let sentence = format!("NTP server {} claims {claim}: check it.", sample.server);
-        log::warn!("{sentence} Offset {} us.", sample.offset_us);
-        let letters = self.hub.problem(now, Topic::Time, &sentence);
-        self.deliver(letters);
-    }
 }
 
 const NO_STATE_PARTITION: &str =
     "No disk carries the state partition outgate-state: attach the image's disk, then restart.";
-const NO_NTP_SERVER: &str =
-    "The DHCP server names no NTP server: add option 42 there, so that the clock can be set.";

@@ -1,12 +1,13 @@
 //! The event loop of PID 1: everything that can wake it, and what it then does.
 //!
-//! [`services`] starts, tells and reaps; [`environment`] deals with NIC, lease, clock and disk;
-//! [`slots`] and [`slot_requests`] with the system slots.
+//! [`services`] starts, tells and reaps; [`environment`] deals with NIC, lease and disk;
+//! [`time`] with the clock; [`slots`] and [`slot_requests`] with the system slots.
 
 mod environment;
 mod services;
 mod slot_requests;
 mod slots;
+mod time;
 
 use std::fs::File;
 use std::io;
@@ -31,6 +32,7 @@ use crate::supervisor::Supervisor;
 use crate::watchdog::Watchdog;
 use environment::StateDisk;
 use slots::Slots;
+use time::Time;
 
 /// Everything that can wake PID 1, in the order in which it is handled.
 #[derive(Clone, Copy, Debug)]
@@ -69,10 +71,7 @@ pub struct Machine {
     buttons: Vec<(PathBuf, File)>,
     state_disk: StateDisk,
     slots: Slots,
-    /// Nothing sets the clock below this.
-    clock_floor: RealMicros,
-    /// Samples taken before this instant are of a clock that was since set.
-    clock_set_at: Instant,
+    time: Time,
     watchdog: Option<Watchdog>,
     /// Becomes readable when the disks are written.
     sync: Option<OwnedFd>,
@@ -101,8 +100,7 @@ impl Machine {
             buttons: Vec::new(),
             state_disk: StateDisk::new(now),
             slots: Slots::new(),
-            clock_floor,
-            clock_set_at: now,
+            time: Time::new(now, clock_floor),
             watchdog: Watchdog::arm(now),
             sync: None,
         })
@@ -158,6 +156,7 @@ impl Machine {
     fn handle_timeouts(&mut self, now: Instant) {
         self.supervisor.handle_timeout(now);
         self.check_lease_end(now);
+        self.check_ntp_silence(now);
         if self.state_disk.is_settling_over(now) {
             self.look_for_partitions(now);
         }
@@ -171,6 +170,7 @@ impl Machine {
         [
             self.supervisor.poll_timeout(),
             self.lease_until,
+            self.time.poll_timeout(),
             self.state_disk.poll_timeout(),
             self.slots.poll_timeout(),
             self.watchdog.as_ref().map(Watchdog::poll_timeout),

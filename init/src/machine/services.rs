@@ -162,14 +162,15 @@ impl Machine {
                     let letters = machine.hub.operator(message);
                     machine.deliver(letters);
                 }),
-                Service::Connector => {
-                    self.take(service, |machine, FromConnector::Status(status), _| {
+                Service::Connector => self.take(service, |machine, message, _| match message {
+                    FromConnector::Status(status) => {
                         let letters = machine.hub.status(status);
                         machine.deliver(letters);
                         machine.measure_memory(now);
                         machine.promote_if_due(now);
-                    })
-                }
+                    }
+                    FromConnector::Time(sample) => machine.take_edge_time(now, sample),
+                }),
                 Service::Netd => self.take(service, |machine, message, _| match message {
                     FromNetd::Lease(lease) => machine.take_lease(now, &lease),
                     FromNetd::Lost => machine.lose_lease(now),

@@ -1,6 +1,6 @@
 //! What PID 1 says, and how it stands on the screens.
 
-use connector_proto::local::{Awaited, Fact, Lease, Phase, Servers};
+use connector_proto::local::{Awaited, ClockSource, Fact, Lease, Phase, Servers};
 
 use super::{Operator, clock, connected, connecting, lease};
 use crate::console::view::{LINES_MAX, Live, Screen};
@@ -146,6 +146,38 @@ fn what_is_waited_for_stands_on_the_live_line_with_its_duration() {
         operator.live(0),
         "Waiting for an NTP server's answer for 1:00:00"
     );
+}
+
+#[test]
+fn without_an_ntp_server_the_edge_is_asked_and_named_as_the_source() {
+    let mut operator = Operator::new();
+    operator.fact(0, Fact::NetUp(lease()));
+    operator.wait_for(0, Awaited::Time);
+    operator.pass(1);
+    operator.wait_for(operator.now_us, Awaited::EdgeTime);
+    operator.pass(2);
+    operator.pass(1);
+    assert_eq!(
+        operator.live(0),
+        "Waiting for the service edge's time for 0:03"
+    );
+    operator.status(connecting(1, "no DNS server answered", false));
+    assert!(operator.live(0).starts_with("Connecting to edge.example"));
+    let edge = "edge.example.org".try_into().unwrap();
+    let set = Fact::ClockOk {
+        source: ClockSource::Edge(edge),
+        offset_us: 3_200_000,
+        bound_us: 40_000,
+    };
+    operator.fact(5_000_000, set);
+    let history = operator.history(0).join(" ");
+    for sentence in [
+        "Waiting for the service edge's time for 0:02. No NTP server",
+        "[     5.00] Clock set by service edge edge.example.org: moved +3.200 s, within",
+        "(no NTP server answered)",
+    ] {
+        assert!(history.contains(sentence), "{history}");
+    }
 }
 
 #[test]

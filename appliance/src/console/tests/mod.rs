@@ -1,8 +1,8 @@
 //! The console as its operator sees it: model and view together, in virtual time.
 
 use connector_proto::local::{
-    Awaited, ConnectorStatus, EdgeText, Fact, FromConsole, KeyRefused, Lease, Phase, Servers,
-    ToConsole,
+    Awaited, ClockSource, ConnectorStatus, EdgeText, Fact, FromConsole, KeyRefused, Lease, Phase,
+    Servers, ToConsole,
 };
 
 use super::model::{Action, Event, Model};
@@ -35,7 +35,7 @@ fn lease() -> Lease {
 
 fn clock(offset_us: i64) -> Fact {
     Fact::ClockOk {
-        server: [10, 77, 0, 123].into(),
+        source: ClockSource::Ntp([10, 77, 0, 123].into()),
         offset_us,
         bound_us: 3_900,
     }

@@ -1,0 +1,146 @@
+//! The edge's time: who is believed while the clock may be wrong, and what follows from the answer.
+//!
+//! This is the one connection on which a certificate's dates are not held against it: they cannot
+//! be, because the clock they would be compared with is what is being asked for. Everything else is
+//! verified as ever. Whoever holds an expired key of the edge can therefore tell a false time, never
+//! below PID 1's floor; the connection yields nothing else.
+
+use std::sync::Arc;
+
+use connector_proto::edge_time::Answer;
+use connector_proto::local::{EdgeSample, EdgeText};
+use connector_proto::time::Instant;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
+
+/// How often the time of verification is moved. Once does for an edge's own certificate; more, for
+/// certificates between it and the CA.
+const DATES_MAX: usize = 4;
+
+/// Verifies as `inner` does, at a time when the chain is valid.
+#[derive(Debug)]
+pub struct AtItsOwnTime {
+    inner: Arc<WebPkiServerVerifier>,
+}
+
+impl AtItsOwnTime {
+    /// Asks `inner`.
+    #[must_use]
+    pub const fn new(inner: Arc<WebPkiServerVerifier>) -> Self {
+        Self { inner }
+    }
+}
+
+impl ServerCertVerifier for AtItsOwnTime {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verify = |at| {
+            let inner = &self.inner;
+            inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, at)
+        };
+        let mut result = verify(now);
+        for _ in 0..DATES_MAX {
+            let Err(rustls::Error::InvalidCertificate(error)) = &result else {
+                break;
+            };
+            // Nothing is taken as valid here: the whole chain is verified again at that time.
+            let at = match error {
+                CertificateError::ExpiredContext { not_after, .. } => *not_after,
+                CertificateError::NotValidYetContext { not_before, .. } => *not_before,
+                _ => break,
+            };
+            result = verify(at);
+        }
+        result
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner
+            .verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+/// What the clocks showed at one moment: `CLOCK_BOOTTIME` and `CLOCK_REALTIME` in microseconds.
+pub type Clocks = (Instant, i64);
+
+/// What an answer says about the clock, if the clocks show `clocks` now.
+///
+/// The edge's time is taken for that of the middle of the round trip, so the bound is half of it.
+/// `None` if the numbers cannot be.
+#[must_use]
+pub fn sample(edge: EdgeText, answer: &Answer, clocks: Clocks) -> Option<EdgeSample> {
+    let (boot, real_us) = clocks;
+    let half_us = u64::try_from(answer.round_trip.as_micros() / 2).ok()?;
+    let since_middle_us = boot
+        .as_micros()
+        .checked_sub(answer.asked.as_micros() + half_us)?;
+    let middle_us = real_us.checked_sub(i64::try_from(since_middle_us).ok()?)?;
+    Some(EdgeSample {
+        edge,
+        offset_us: i64::try_from(answer.time.0).ok()?.checked_sub(middle_us)?,
+        bound_us: u32::try_from(half_us).ok()?,
+        at_boot_us: answer.asked.as_micros(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use connector_proto::time::UnixMicros;
+
+    use super::*;
+
+    #[test]
+    fn the_offset_is_that_of_the_middle_of_the_round_trip_and_the_bound_half_of_it() {
+        let answer = Answer {
+            time: UnixMicros(1_800_000_000_000_000),
+            asked: Instant::from_micros(5_000_000),
+            round_trip: Duration::from_millis(80),
+        };
+        let edge: EdgeText = "edge.example.org".parse().unwrap();
+        // Read 10 ms after the answer came: 50 ms after the middle.
+        let clocks = (Instant::from_micros(5_090_000), 1_700_000_000_050_000);
+        assert_eq!(
+            sample(edge.clone(), &answer, clocks),
+            Some(EdgeSample {
+                edge: edge.clone(),
+                offset_us: 100_000_000_000_000,
+                bound_us: 40_000,
+                at_boot_us: 5_000_000,
+            })
+        );
+        let impossible = Answer {
+            time: UnixMicros(u64::MAX),
+            ..answer
+        };
+        assert_eq!(sample(edge, &impossible, clocks), None);
+    }
+}
