@@ -271,11 +271,7 @@ fn load_kernel(given: Option<&Path>) -> Result<(Vec<u8>, KernelFacts), Error> {
     printer.finish();
     let built = built.map_err(Error::Kernel)?;
     let inputs = read(&built.inputs)?;
-    let facts = KernelFacts::new(
-        &built.version,
-        &String::from_utf8_lossy(&inputs),
-        &read(&built.config)?,
-    );
+    let facts = KernelFacts::new(&built.version, &String::from_utf8_lossy(&inputs));
     Ok((read(&built.bz_image)?, facts))
 }
 
