@@ -1,7 +1,6 @@
 //! The connector: what the operator, PID 1 and the edge said, and what follows from it.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use connector_proto::backoff::Backoff;
@@ -13,7 +12,7 @@ use connector_proto::grant;
 use connector_proto::key::ProvisioningKey;
 use connector_proto::limits::SESSIONS_MAX;
 use connector_proto::local::{
-    ConnectorStatus, EdgeSample, FromConsole, KeyRefused, Lease, Phase, Text,
+    ConnectorStatus, EdgeSample, FromConsole, KeyRefused, Network, Phase, Text,
 };
 use connector_proto::message::{CloseCode, EnrolRefusal, Fingerprint, SessionRefusal};
 use connector_proto::time::Instant;
@@ -42,7 +41,7 @@ pub struct Connector {
     version: String,
     /// The edge from the image or a property, unless the state record has one.
     edge: Option<String>,
-    lease: Option<Lease>,
+    network: Option<Network>,
     /// Whether PID 1 vouches for the clock. Until then the dates of a certificate mean nothing.
     is_clock_right: bool,
     /// What the edge said the time is, for PID 1.
@@ -88,7 +87,7 @@ impl Connector {
             store,
             fingerprint,
             version: version.to_owned(),
-            lease: None,
+            network: None,
             is_clock_right: false,
             measured: None,
             key: None,
@@ -130,6 +129,7 @@ impl Connector {
                     Err(error) => log::warn!("the key that was typed is not used: {error}"),
                 }
             }
+            FromConsole::ProxyCredentials { .. } => {}
             // PID 1 answers these itself.
             FromConsole::Slot(_) => {}
             FromConsole::Key(_) => {
@@ -141,9 +141,9 @@ impl Connector {
 
     /// Takes the network as it is now. A live tunnel is probed, not dropped: its address may be
     /// the same, and if it is not, the probe finds out.
-    pub fn handle_network(&mut self, now: Instant, lease: Option<Lease>) {
-        let came_back = self.lease.is_none() && lease.is_some();
-        self.lease = lease;
+    pub fn handle_network(&mut self, now: Instant, network: Option<Network>) {
+        let came_back = self.network.is_none() && network.is_some();
+        self.network = network;
         if came_back {
             self.next_attempt = now;
         }
@@ -159,6 +159,11 @@ impl Connector {
             self.try_at_once(now);
         }
         self.is_clock_right = is_right;
+        self.turn(now, &[]);
+    }
+
+    /// Asks the edge for the time once more.
+    pub fn handle_ask_time(&mut self, now: Instant) {
         self.turn(now, &[]);
     }
 
@@ -220,6 +225,7 @@ impl Connector {
             phase: self.phase.clone(),
             since_boot_us: self.phase_since.as_micros(),
             edge: self.edge.as_deref().map(cut),
+            proxy: None,
             sessions: u32::try_from(self.sessions.len()).unwrap_or(u32::MAX),
             sessions_total: self.sessions_total,
             bytes_up: carried.up,
@@ -228,7 +234,9 @@ impl Connector {
     }
 
     fn has_plan(&self) -> bool {
-        self.lease.is_some() && self.edge.is_some() && (self.pinned.is_some() || self.key.is_some())
+        self.network.is_some()
+            && self.edge.is_some()
+            && (self.pinned.is_some() || self.key.is_some())
     }
 
     fn turn_tunnel(&mut self, now: Instant) {
@@ -292,14 +300,16 @@ impl Connector {
             (None, None) => return Err(TunnelError::Closed),
         };
         let resolvers = self
-            .lease
+            .network
             .as_ref()
-            .map(|lease| lease.resolvers.to_vec())
+            .map(|network| network.resolvers.to_vec())
             .unwrap_or_default();
         Ok(Plan {
             host,
             port,
             resolvers,
+            remembered: Vec::new(),
+            proxy: None,
             config,
             purpose,
             fingerprint: self.fingerprint,
@@ -477,19 +487,12 @@ impl Connector {
 
     fn context(&self) -> Option<Context> {
         let tunnel = self.tunnel.as_ref()?;
-        let lease = self.lease.as_ref();
+        let network = self.network.as_ref()?;
         Some(Context {
-            resolvers: lease
-                .map(|lease| lease.resolvers.to_vec())
-                .unwrap_or_default(),
-            own: lease
-                .map(|lease| vec![IpAddr::V4(lease.address)])
-                .unwrap_or_default(),
-            gateways: lease
-                .and_then(|lease| lease.router)
-                .map(IpAddr::V4)
-                .into_iter()
-                .collect(),
+            resolvers: network.resolvers.to_vec(),
+            own: network.addresses().collect(),
+            gateways: network.gateways().collect(),
+            proxy: None,
             edge: tunnel.address()?,
             edge_host: tunnel.plan().host.clone(),
             config: self.pinned.as_ref()?.data.clone(),
@@ -615,6 +618,7 @@ pub fn stuck(now: Instant, error: &StoreError) -> ConnectorStatus {
         phase: Phase::Stuck { text: cut(&text) },
         since_boot_us: now.as_micros(),
         edge: None,
+        proxy: None,
         sessions: 0,
         sessions_total: 0,
         bytes_up: 0,

@@ -107,6 +107,7 @@ pub fn sample(edge: EdgeText, answer: &Answer, clocks: Clocks) -> Option<EdgeSam
         offset_us: i64::try_from(answer.time.0).ok()?.checked_sub(middle_us)?,
         bound_us: u32::try_from(half_us).ok()?,
         at_boot_us: answer.asked.as_micros(),
+        is_strict: false,
     })
 }
 
@@ -135,6 +136,7 @@ mod tests {
                 offset_us: 100_000_000_000_000,
                 bound_us: 40_000,
                 at_boot_us: 5_000_000,
+                is_strict: false,
             })
         );
         let impossible = Answer {

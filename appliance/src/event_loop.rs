@@ -104,10 +104,13 @@ fn handle(
                 .map_err(|error| Exit::Failed(format!("state record: {error}")))?;
             *connector = Some(started);
         }
-        (ToConnector::Network { lease }, Some(connector)) => connector.handle_network(now, lease),
+        (ToConnector::Network { network }, Some(connector)) => {
+            connector.handle_network(now, network);
+        }
         (ToConnector::Clock { is_right }, Some(connector)) => {
             connector.handle_clock(now, is_right);
         }
+        (ToConnector::AskTime, Some(connector)) => connector.handle_ask_time(now),
         (ToConnector::Operator(typed), Some(connector)) => connector.handle_operator(now, typed),
         (ToConnector::Stop, Some(connector)) => {
             connector.stop();
@@ -116,7 +119,10 @@ fn handle(
         (ToConnector::Stop, None) => return Err(Exit::Stopped),
         (ToConnector::Start { .. }, Some(_)) => log::warn!("a second start is ignored"),
         (
-            ToConnector::Network { .. } | ToConnector::Clock { .. } | ToConnector::Operator(_),
+            ToConnector::Network { .. }
+            | ToConnector::Clock { .. }
+            | ToConnector::AskTime
+            | ToConnector::Operator(_),
             None,
         ) => {}
     }

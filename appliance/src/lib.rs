@@ -19,6 +19,7 @@ pub mod local_channel;
 
 pub mod connector;
 
+pub mod proxy;
 pub mod pump;
 pub mod session;
 pub mod tunnel;

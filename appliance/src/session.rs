@@ -17,6 +17,7 @@ use rustls::ClientConfig;
 use crate::dial::{self, Dial};
 use crate::interest::Watch;
 use crate::lookup::{self, Lookup, LookupError};
+use crate::proxy::Proxy;
 use crate::pump::{Broken, Carried, Pump, Turn, UserSpace};
 use crate::tls::{TlsError, TlsStream};
 
@@ -29,6 +30,8 @@ pub struct Context {
     pub own: Vec<IpAddr>,
     /// Its gateways.
     pub gateways: Vec<IpAddr>,
+    /// The proxy through which the edge is reached.
+    pub proxy: Option<Proxy>,
     /// The edge, as the control channel reached it.
     pub edge: SocketAddr,
     /// The edge's name, for TLS.
@@ -102,7 +105,7 @@ impl Session {
     /// Starts a session that a grant allows.
     #[must_use]
     pub fn start(now: Instant, target: Target, context: Context) -> Step {
-        let found = lookup::start(now, &target.host, &context.resolvers);
+        let found = lookup::start(now, &target.host, &context.resolvers, &[]);
         let step = go_on_with_lookup(now, &target, &context, found);
         Self::after(target, context, step)
     }

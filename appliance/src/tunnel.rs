@@ -18,6 +18,7 @@ use crate::clock;
 use crate::dial::{self, Dial, DialError};
 use crate::interest::Watch;
 use crate::lookup::{self, Lookup, LookupError};
+use crate::proxy::Proxy;
 use crate::tls::{TlsError, TlsStream};
 
 /// What a connection to the edge is for, and what it needs.
@@ -53,6 +54,10 @@ pub struct Plan {
     pub port: u16,
     /// DNS servers.
     pub resolvers: Vec<IpAddr>,
+    /// Addresses at which the edge was reached before, for when no resolver answers.
+    pub remembered: Vec<IpAddr>,
+    /// The proxy to go through.
+    pub proxy: Option<Proxy>,
     /// TLS of this purpose.
     pub config: Arc<ClientConfig>,
     /// What for.
@@ -137,7 +142,7 @@ impl Tunnel {
     /// # Errors
     /// What fails at once.
     pub fn start(now: Instant, plan: Plan) -> Result<Self, TunnelError> {
-        let state = match lookup::start(now, &plan.host, &plan.resolvers) {
+        let state = match lookup::start(now, &plan.host, &plan.resolvers, &plan.remembered) {
             lookup::Step::Pending(lookup) => State::LookingUp(lookup),
             lookup::Step::Found(addresses) => dial(now, &plan, &addresses)?,
             lookup::Step::Failed(error) => return Err(TunnelError::Lookup(error)),

@@ -22,7 +22,8 @@ use connector_proto::frame::Deframer;
 use connector_proto::key::ProvisioningKey;
 use connector_proto::limits::LOCAL_MAX;
 use connector_proto::local::{
-    self, EdgeSample, FromConnector, FromConsole, KeyRefused, Lease, Phase, ToConnector,
+    self, EdgeSample, FromConnector, FromConsole, KeyRefused, Lease, LeaseOrigin, Network, Phase,
+    ToConnector,
 };
 use connector_proto::message::{
     ALPN_CONTROL, ALPN_ENROL, ALPN_TIME, Close, CloseCode, EXPORTER_LABEL, EnrolAccepted,
@@ -204,7 +205,7 @@ impl Machine {
         machine.send(&ToConnector::Clock { is_right }, None);
         machine.send(
             &ToConnector::Network {
-                lease: Some(lease()),
+                network: Some(network()),
             },
             None,
         );
@@ -547,15 +548,20 @@ fn blank_partition() -> OwnedFd {
     file.into()
 }
 
-fn lease() -> Lease {
-    Lease {
+fn network() -> Network {
+    let lease = Lease {
         address: Ipv4Addr::new(10, 0, 0, 2),
         prefix_len: 24,
         router: None,
         resolvers: local::Servers::new(),
         ntp_servers: local::Servers::new(),
         mtu: None,
+        hostname: None,
         lease_s: 3_600,
-        server: Ipv4Addr::new(10, 0, 0, 1),
+        origin: LeaseOrigin::Static,
+    };
+    Network {
+        ipv4: Some(lease),
+        ..Network::default()
     }
 }

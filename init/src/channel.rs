@@ -156,12 +156,17 @@ mod tests {
         let (mut ours, theirs) = Channel::pair().unwrap();
         let theirs = Channel::new(theirs);
         let (reader, writer) = rustix::pipe::pipe().unwrap();
-        ours.send(0, &ToNetd::Start { mac: [1; 6] }, vec![writer])
-            .unwrap();
+        let start = ToNetd::Start {
+            mac: [1; 6],
+            hostname: None,
+            dhcp: true,
+            link_local: None,
+        };
+        ours.send(0, &start, vec![writer]).unwrap();
         let Received::Message(message, descriptors) = theirs.receive::<ToNetd>().unwrap() else {
             panic!("no message");
         };
-        assert_eq!(message, ToNetd::Start { mac: [1; 6] });
+        assert_eq!(message, start);
         rustix::io::write(&descriptors[0], b"x").unwrap();
         let mut byte = [0; 1];
         assert_eq!(rustix::io::read(&reader, &mut byte).unwrap(), 1);

@@ -3,8 +3,9 @@
 //! Pure. Every change yields letters; a service that was restarted is given the whole state again.
 
 use connector_proto::local::{
-    Awaited, ClockSource, ConnectorStatus, Fact, FromConsole, Lease, Phase, Servers, SlotReply,
-    Text, ToConnector, ToConsole, ToNetd, ToTimed,
+    Awaited, ClockSource, ConnectorStatus, Fact, FromConsole, Ipv6Config, Lease, Network, Phase,
+    Servers, Settings, SlotReply, Text, TimeServer, TimeServers, ToConnector, ToConsole, ToNetd,
+    ToTimed,
 };
 use connector_proto::time::Instant;
 
@@ -42,6 +43,10 @@ pub enum Topic {
     Promotion = 5,
     /// The slot that does not run.
     IdleSlot = 6,
+    /// What was set for this machine.
+    Settings = 7,
+    /// What an IPv6 router advertises.
+    Router = 8,
 }
 
 /// The state that is told to services.
@@ -49,7 +54,11 @@ pub enum Topic {
 pub struct Hub {
     /// What holds, each with the instant since when; at most one for each slot.
     facts: Vec<(Slot, Fact, Instant)>,
+    settings: Settings,
     lease: Option<Lease>,
+    ipv6: Option<Ipv6Config>,
+    /// What `timed` was told last.
+    asked: (TimeServers, Servers),
     status: Option<ConnectorStatus>,
     is_nic_present: bool,
     has_carrier: bool,
@@ -66,7 +75,10 @@ impl Hub {
     pub fn new(version: &str, now: Instant) -> Self {
         let mut hub = Self {
             facts: Vec::new(),
+            settings: Settings::default(),
             lease: None,
+            ipv6: None,
+            asked: <(TimeServers, Servers)>::default(),
             status: None,
             is_nic_present: false,
             has_carrier: false,
@@ -116,7 +128,9 @@ impl Hub {
         self.is_nic_present = false;
         self.has_carrier = false;
         self.forget(SLOT_NIC);
-        self.lease_lost(now)
+        let mut letters = self.ipv6_lost(now);
+        letters.extend(self.lease_lost(now));
+        letters
     }
 
     /// The link has a carrier, or has none any more.
@@ -135,21 +149,111 @@ impl Hub {
 
     /// A lease is in force.
     pub fn leased(&mut self, now: Instant, lease: Lease) -> Vec<Letter> {
-        let mut letters = Vec::new();
         let is_new = !self
             .lease
             .as_ref()
             .is_some_and(|held| is_same_network(held, &lease));
-        if self.ntp_servers() != lease.ntp_servers || self.lease.is_none() {
-            let servers = lease.ntp_servers.clone();
-            letters.push(Letter::Timed(SLOT_ONLY, ToTimed::Servers(servers)));
-        }
         self.lease = Some(lease.clone());
+        let mut letters = Vec::new();
         if is_new {
-            letters.push(self.network());
+            letters = self.network_changed();
             letters.push(self.put(Fact::NetUp(lease), SLOT_NET_UP, now));
         }
         self.with_awaited(now, letters)
+    }
+
+    /// The machine has these IPv6 addresses.
+    pub fn ipv6_up(&mut self, now: Instant, config: Ipv6Config) -> Vec<Letter> {
+        if self.ipv6.as_ref() == Some(&config) {
+            return Vec::new();
+        }
+        self.ipv6 = Some(config.clone());
+        let mut letters = self.network_changed();
+        letters.push(self.put(Fact::Ipv6Up(config), SLOT_IPV6_UP, now));
+        self.with_awaited(now, letters)
+    }
+
+    /// The machine has no IPv6 address any more.
+    pub fn ipv6_lost(&mut self, now: Instant) -> Vec<Letter> {
+        let mut letters = Vec::new();
+        if self.ipv6.take().is_some() {
+            self.forget(SLOT_IPV6_UP);
+            letters = self.network_changed();
+        }
+        self.with_awaited(now, letters)
+    }
+
+    /// What was set for this machine.
+    pub fn configured(&mut self, now: Instant, settings: Settings) -> Vec<Letter> {
+        if self.settings == settings {
+            return Vec::new();
+        }
+        self.settings = settings;
+        let letters = self.network_changed();
+        self.with_awaited(now, letters)
+    }
+
+    /// What was found at one place where settings are: for the console.
+    pub fn settings_found(&mut self, now: Instant, source: &str, what: &str) -> Vec<Letter> {
+        let (source, what) = (text(source), text(what));
+        self.put_if_new(now, SLOT_SETTINGS, Fact::Settings { source, what })
+    }
+
+    /// What was set for this machine.
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The network as the services see it; `None` without an address.
+    #[must_use]
+    pub fn network(&self) -> Option<Network> {
+        let mut network = Network {
+            ipv4: self.lease.clone(),
+            ipv6: self.ipv6.clone(),
+            resolvers: self.settings.resolvers.clone(),
+            proxy: self.settings.proxy.clone(),
+        };
+        if network.resolvers.is_empty() {
+            let v4 = self.lease.iter().flat_map(|lease| &lease.resolvers);
+            let v6 = self.ipv6.iter().flat_map(|config| &config.resolvers);
+            // More than fit are left out; one of each family comes before a second of either.
+            network.resolvers = interleave(v4, v6);
+        }
+        network.is_up().then_some(network)
+    }
+
+    /// The NTP servers to ask: those that were set, else those that DHCP names.
+    #[must_use]
+    pub fn time_servers(&self) -> TimeServers {
+        if !self.settings.ntp.is_empty() {
+            return self.settings.ntp.clone();
+        }
+        let servers = self.lease.iter().flat_map(|lease| &lease.ntp_servers);
+        servers.copied().map(TimeServer::Address).collect()
+    }
+
+    /// Tells the connector and `timed` what the network is now.
+    fn network_changed(&mut self) -> Vec<Letter> {
+        let mut letters = vec![self.network_letter()];
+        let asked = self.questions();
+        if asked != self.asked {
+            self.asked = asked;
+            letters.push(self.time_letter());
+        }
+        letters
+    }
+
+    /// Whom `timed` is to ask, and by which resolvers it finds them: nobody without an address.
+    fn questions(&self) -> (TimeServers, Servers) {
+        self.network().map_or_else(Default::default, |network| {
+            (self.time_servers(), network.resolvers)
+        })
+    }
+
+    fn time_letter(&self) -> Letter {
+        let (servers, resolvers) = self.asked.clone();
+        Letter::Timed(SLOT_ONLY, ToTimed::Servers { servers, resolvers })
     }
 
     /// No lease is in force.
@@ -157,8 +261,7 @@ impl Hub {
         let mut letters = Vec::new();
         if self.lease.take().is_some() {
             self.forget(SLOT_NET_UP);
-            letters.push(self.network());
-            letters.push(Letter::Timed(SLOT_ONLY, ToTimed::Servers(Servers::new())));
+            letters = self.network_changed();
         }
         self.with_awaited(now, letters)
     }
@@ -288,6 +391,7 @@ impl Hub {
         let slot = match message {
             FromConsole::Key(_) => SLOT_KEY,
             FromConsole::Edge(_) => SLOT_EDGE,
+            FromConsole::ProxyCredentials { .. } => SLOT_PROXY,
             // PID 1 answers it itself.
             FromConsole::Slot(_) => return Vec::new(),
         };
@@ -305,13 +409,8 @@ impl Hub {
                     up: self.has_carrier,
                 },
             )],
-            Service::Timed => {
-                vec![Letter::Timed(
-                    SLOT_ONLY,
-                    ToTimed::Servers(self.ntp_servers()),
-                )]
-            }
-            Service::Connector => vec![self.clock(), self.network()],
+            Service::Timed => vec![self.time_letter()],
+            Service::Connector => vec![self.clock(), self.network_letter()],
         }
     }
 
@@ -331,25 +430,14 @@ impl Hub {
         letters
     }
 
-    fn network(&self) -> Letter {
-        Letter::Connector(
-            SLOT_NETWORK,
-            ToConnector::Network {
-                lease: self.lease.clone(),
-            },
-        )
+    fn network_letter(&self) -> Letter {
+        let network = self.network();
+        Letter::Connector(SLOT_NETWORK, ToConnector::Network { network })
     }
 
     const fn clock(&self) -> Letter {
         let is_right = self.is_clock_ok;
         Letter::Connector(SLOT_CLOCK, ToConnector::Clock { is_right })
-    }
-
-    fn ntp_servers(&self) -> Servers {
-        self.lease
-            .as_ref()
-            .map(|lease| lease.ntp_servers.clone())
-            .unwrap_or_default()
     }
 
     /// Adds the news that PID 1 waits for something else than before, or for nothing any more.
@@ -379,13 +467,17 @@ impl Hub {
     }
 
     /// The first thing on the way up that is missing.
-    const fn awaited(&self) -> Option<Awaited> {
+    fn awaited(&self) -> Option<Awaited> {
         if !self.is_nic_present {
             Some(Awaited::Nic)
         } else if !self.has_carrier {
             Some(Awaited::Link)
-        } else if self.lease.is_none() {
-            Some(Awaited::Lease)
+        } else if self.network().is_none() {
+            Some(if self.settings.ipv4.is_some() {
+                Awaited::Router
+            } else {
+                Awaited::Lease
+            })
         } else if self.is_clock_ok {
             None
         } else if self.is_edge_asked {
@@ -416,16 +508,33 @@ impl Hub {
     }
 }
 
-/// A renewal changes nothing but the time.
+/// A renewal changes nothing but the time, and perhaps the server.
 fn is_same_network(a: &Lease, b: &Lease) -> bool {
-    Lease {
-        lease_s: 0,
-        server: a.server,
-        ..a.clone()
-    } == Lease {
-        lease_s: 0,
-        server: a.server,
+    let renewed = Lease {
+        lease_s: a.lease_s,
+        origin: a.origin,
         ..b.clone()
+    };
+    *a == renewed
+}
+
+/// The items of both in turn, as many as fit.
+fn interleave<'a>(
+    first: impl IntoIterator<Item = &'a std::net::IpAddr>,
+    second: impl IntoIterator<Item = &'a std::net::IpAddr>,
+) -> Servers {
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut both = Servers::new();
+    loop {
+        let pair = [first.next(), second.next()];
+        if pair == [None, None] {
+            return both;
+        }
+        for server in pair.into_iter().flatten() {
+            if !both.contains(server) && both.push(*server).is_err() {
+                return both;
+            }
+        }
     }
 }
 
@@ -474,6 +583,9 @@ const SLOT_MINTED: Slot = 18;
 const SLOT_SYSTEM: Slot = 19;
 const SLOT_REPLY: Slot = 7;
 const SLOT_CLOCK: Slot = 8;
+const SLOT_PROXY: Slot = 9;
+const SLOT_IPV6_UP: Slot = 45;
+const SLOT_SETTINGS: Slot = 46;
 /// One slot for each service from here.
 const SLOT_DIED: Slot = 20;
 /// One slot for each topic from here.

@@ -135,6 +135,8 @@ fn usable_servers(servers: &Servers) -> Servers {
 
 #[cfg(test)]
 mod tests {
+    use connector_proto::local::LeaseOrigin;
+
     use super::*;
 
     #[test]
@@ -250,7 +252,10 @@ mod tests {
             ntp_servers: Servers::new(),
             mtu: None,
             lease_s: 3600,
-            server: Ipv4Addr::new(10, 0, 2, 2),
+            hostname: None,
+            origin: LeaseOrigin::Dhcp {
+                server: Ipv4Addr::new(10, 0, 2, 2),
+            },
         }
     }
 }

@@ -54,4 +54,5 @@ pub mod backoff;
 pub mod keepalive;
 
 pub mod local;
+pub mod network;
 pub mod record;

@@ -11,6 +11,8 @@ pub const FRAME_HEADER_LEN: usize = 6;
 
 /// Longest host name in bytes (RFC 1035 section 2.3.4, without the root label).
 pub const HOST_MAX: usize = 253;
+/// Longest user name, and longest password, for an HTTP proxy, in bytes.
+pub const PROXY_WORD_MAX: usize = 128;
 
 /// Longest name an administrator gives to a connector, a group or an application, in bytes.
 pub const NAME_MAX: usize = 63;

@@ -5,40 +5,21 @@
 //! was restarted, and passes what console and connector say to each other. Descriptors travel with
 //! the message whose description names them (`SCM_RIGHTS`).
 
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
 use crate::message::{EnrolRefusal, Fingerprint};
+pub use crate::network::{
+    AdvertisedPrefix, Hostname, Ipv6Config, Ipv6Setting, Lease, LeaseOrigin, Network, ProxyText,
+    RouterAdvert, Servers, Settings, StaticIpv4, TimeServer, TimeServers,
+};
 
 /// A bounded name or sentence.
 pub type Text<const N: usize> = heapless::String<N>;
-/// Resolvers or NTP servers.
-pub type Servers = heapless::Vec<IpAddr, 4>;
 /// `host` or `host:port` of a service edge as a person or a property gave it.
 pub type EdgeText = Text<{ limits::HOST_MAX + 6 }>;
-
-/// The address a DHCP server leased, or static settings, in one checked shape.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lease {
-    /// The machine's address.
-    pub address: Ipv4Addr,
-    /// Prefix length, 1 to 32.
-    pub prefix_len: u8,
-    /// Default gateway.
-    pub router: Option<Ipv4Addr>,
-    /// DNS servers, in the order given.
-    pub resolvers: Servers,
-    /// NTP servers (DHCP option 42).
-    pub ntp_servers: Servers,
-    /// Interface MTU (DHCP option 26), 576 to 9000.
-    pub mtu: Option<u16>,
-    /// For how long it holds, in seconds.
-    pub lease_s: u32,
-    /// The server that gave it.
-    pub server: Ipv4Addr,
-}
 
 /// PID 1 to `netd`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +28,12 @@ pub enum ToNetd {
     Start {
         /// The NIC's MAC address.
         mac: [u8; 6],
+        /// The host name to tell the DHCP server (option 12).
+        hostname: Option<Hostname>,
+        /// Whether to ask for an IPv4 address.
+        dhcp: bool,
+        /// The link-local address from which to solicit routers; `None`: do not.
+        link_local: Option<Ipv6Addr>,
     },
     /// The link came up (start over) or went down.
     Carrier {
@@ -62,20 +49,31 @@ pub enum FromNetd {
     Lease(Lease),
     /// The lease ended without a new one.
     Lost,
+    /// An IPv6 router advertised itself.
+    Router(RouterAdvert),
 }
 
 /// PID 1 to `timed`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToTimed {
     /// Ask these servers; replaces the ones before. Empty: stop.
-    Servers(Servers),
+    Servers {
+        /// The servers.
+        servers: TimeServers,
+        /// DNS servers, for those that are named.
+        resolvers: Servers,
+    },
+    /// Ask again now: the clock may have been moved.
+    Resync,
 }
 
 /// `timed` to PID 1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromTimed {
-    /// What a server says the time is.
+    /// What more than half of the servers that answered agree on.
     Sample(Sample),
+    /// Servers answered, and no majority agrees: their samples.
+    Split(heapless::Vec<Sample, 4>),
     /// No server answered the last round.
     Silent {
         /// Servers asked.
@@ -118,6 +116,8 @@ pub struct EdgeSample {
     pub bound_us: u32,
     /// `CLOCK_BOOTTIME` in microseconds when the edge was asked.
     pub at_boot_us: u64,
+    /// The dates of the edge's certificate held too, by the clock as it was.
+    pub is_strict: bool,
 }
 
 /// A fact of the boot, or of the machine's life. PID 1 owns them and the console shows them.
@@ -135,8 +135,17 @@ pub enum Fact {
         /// Its MAC address.
         mac: [u8; 6],
     },
-    /// The machine has an address.
+    /// What was set for this machine, and where that was found.
+    Settings {
+        /// The place, `QEMU's fw_cfg` for instance.
+        source: Text<48>,
+        /// The settings found there, in words.
+        what: Text<120>,
+    },
+    /// The machine has an IPv4 address.
     NetUp(Lease),
+    /// The machine has an IPv6 address.
+    Ipv6Up(Ipv6Config),
     /// The clock is right.
     ClockOk {
         /// Who said what the time is.
@@ -314,8 +323,10 @@ pub enum Awaited {
     Nic,
     /// The cable, or the hypervisor's "connected" tick.
     Link,
-    /// A DHCP server's answer.
+    /// A DHCP server's answer, or an IPv6 router's.
     Lease,
+    /// An IPv6 router's, because there is no DHCP.
+    Router,
     /// An NTP server's answer.
     Time,
     /// The service edge's time, because no NTP server answers.
@@ -336,8 +347,8 @@ pub enum ToConnector {
     },
     /// The network as it is now. Sent before anything is dialled, and at every change.
     Network {
-        /// The lease in force; `None` while there is none.
-        lease: Option<Lease>,
+        /// What it has; `None` while it has no address.
+        network: Option<Network>,
     },
     /// What the clock is worth. Sent before anything is dialled, and when it becomes right.
     Clock {
@@ -345,6 +356,9 @@ pub enum ToConnector {
         /// opens no other connection.
         is_right: bool,
     },
+    /// Ask the edge for the time once more, beside whatever else is under way: the clock was moved, or
+    /// NTP servers contradict each other.
+    AskTime,
     /// The operator typed something.
     Operator(FromConsole),
     /// Stop: tell the edge, end sessions, exit within the time PID 1 allows.
@@ -356,7 +370,8 @@ pub enum ToConnector {
 pub enum FromConnector {
     /// The whole status, whenever a part of it changed; for the console.
     Status(ConnectorStatus),
-    /// What the edge says the time is, while the clock is not known to be right.
+    /// What the edge says the time is: while the clock is not known to be right, once after each
+    /// connect, daily, when PID 1 asks, and when the dates of the edge's certificate do not hold.
     Time(EdgeSample),
 }
 
@@ -369,6 +384,8 @@ pub struct ConnectorStatus {
     pub since_boot_us: u64,
     /// The edge in use.
     pub edge: Option<EdgeText>,
+    /// The HTTP proxy through which it is reached.
+    pub proxy: Option<ProxyText>,
     /// Sessions carried now.
     pub sessions: u32,
     /// Sessions since the process started.
@@ -402,7 +419,12 @@ pub enum Phase {
         /// The step is enrolment: the key was typed and is kept until the edge answers.
         enrolling: bool,
     },
-    /// The control channel is up.
+    /// The HTTP proxy wants a user and a password (RFC 7617).
+    NeedProxyCredentials {
+        /// Those that were typed last did not do.
+        refused: bool,
+    },
+    /// The control channel is up, and full-size packets pass in both directions.
     Connected {
         /// The connector's name at the edge.
         name: Text<{ limits::NAME_MAX }>,
@@ -457,6 +479,13 @@ pub enum FromConsole {
     Key([u8; crate::key::SEED_LEN]),
     /// The edge to use.
     Edge(EdgeText),
+    /// User and password for the HTTP proxy.
+    ProxyCredentials {
+        /// The user; without a colon (RFC 7617).
+        user: Text<{ limits::PROXY_WORD_MAX }>,
+        /// The password.
+        password: Text<{ limits::PROXY_WORD_MAX }>,
+    },
     /// Something about the slots, for PID 1 itself.
     Slot(SlotRequest),
 }
@@ -466,6 +495,7 @@ impl core::fmt::Debug for FromConsole {
         match self {
             Self::Key(_) => f.write_str("Key(..)"),
             Self::Edge(edge) => f.debug_tuple("Edge").field(edge).finish(),
+            Self::ProxyCredentials { .. } => f.write_str("ProxyCredentials(..)"),
             Self::Slot(request) => f.debug_tuple("Slot").field(request).finish(),
         }
     }

@@ -4,7 +4,8 @@ use core::net::{IpAddr, Ipv4Addr};
 
 use connector_proto::local::{
     Awaited, Boot, ClockSource, ConnectorStatus, Fact, FallbackReason, FromConsole, KeyRefused,
-    Lease, Phase, Servers, SlotContent, SlotName, SlotReply, SlotStatus, Text, ToConsole,
+    Lease, LeaseOrigin, Phase, Servers, SlotContent, SlotName, SlotReply, SlotStatus, Text,
+    ToConsole,
 };
 use connector_proto::message::EnrolRefusal;
 use connector_proto::time::UnixSeconds;
@@ -86,7 +87,9 @@ fn perform(action: &Action, screens: &mut [Screen]) {
         Action::Send(FromConsole::Edge(edge)) => {
             assert!(edge.parse::<EdgeName>().is_ok(), "{edge} cannot be an edge");
         }
-        Action::Send(FromConsole::Key(_) | FromConsole::Slot(_)) => {}
+        Action::Send(
+            FromConsole::Key(_) | FromConsole::ProxyCredentials { .. } | FromConsole::Slot(_),
+        ) => {}
     }
 }
 
@@ -157,7 +160,13 @@ impl<'a> Script<'a> {
                 ntp_servers: Servers::new(),
                 mtu: None,
                 lease_s: self.u32(),
-                server: self.address(),
+                hostname: None,
+                origin: match self.byte() {
+                    Some(0..99) => LeaseOrigin::Static,
+                    _ => LeaseOrigin::Dhcp {
+                        server: self.address(),
+                    },
+                },
             }),
             3 => Fact::ClockOk {
                 source: match self.byte() {
@@ -252,6 +261,7 @@ impl<'a> Script<'a> {
         ConnectorStatus {
             phase: self.phase(),
             since_boot_us: self.number(),
+            proxy: None,
             edge: self
                 .byte()
                 .is_some_and(|byte| byte > 99)

@@ -2,7 +2,8 @@
 
 use connector_proto::key::SEED_LEN;
 use connector_proto::local::{
-    Awaited, Boot, ConnectorStatus, EdgeText, Fact, FromConsole, Lease, Phase, Text, ToConsole,
+    Awaited, Boot, ConnectorStatus, EdgeText, Fact, FromConsole, Ipv6Config, Lease, Phase, Text,
+    ToConsole,
 };
 use zeroize::{Zeroize, Zeroizing};
 
@@ -62,6 +63,9 @@ pub struct Model {
     minted: Option<Fact>,
     system: Option<Fact>,
     lease: Option<Lease>,
+    ipv6: Option<Ipv6Config>,
+    /// The fact of the settings.
+    settings: Option<Fact>,
     clock: Option<Fact>,
     problem: Option<(u64, Text<160>)>,
     /// Errors that left a line since the connector was last connected.
@@ -168,6 +172,7 @@ impl Model {
             } if other_edge => Some(Question::Edge),
             Phase::Connecting { .. }
             | Phase::Enrolling
+            | Phase::NeedProxyCredentials { .. }
             | Phase::Connected { .. }
             | Phase::Stuck { .. } => None,
         }
@@ -251,6 +256,11 @@ impl Model {
                 self.network_wait = None;
                 self.lease = Some(lease);
             }
+            Fact::Ipv6Up(config) => {
+                self.network_wait = None;
+                self.ipv6 = Some(config);
+            }
+            Fact::Settings { .. } => self.settings = Some(fact),
             Fact::ClockOk { .. } => {
                 self.time_wait = None;
                 self.clock = Some(fact);
@@ -261,7 +271,9 @@ impl Model {
             } => {
                 let wait = match what {
                     Awaited::Time | Awaited::EdgeTime => &mut self.time_wait,
-                    Awaited::Nic | Awaited::Link | Awaited::Lease => &mut self.network_wait,
+                    Awaited::Nic | Awaited::Link | Awaited::Lease | Awaited::Router => {
+                        &mut self.network_wait
+                    }
                 };
                 *wait = Some(Wait::after(wait.as_ref(), what, since_boot_us));
             }
@@ -306,6 +318,11 @@ impl Model {
                     || self.lease.as_ref().map(sentence::network_up)
                         != Some(sentence::network_up(lease))
             }
+            Fact::Ipv6Up(config) => {
+                self.network_wait.is_some_and(|wait| wait.outage_said)
+                    || self.ipv6.as_ref() != Some(config)
+            }
+            Fact::Settings { .. } => self.settings.as_ref() != Some(fact),
             Fact::ClockOk {
                 source, offset_us, ..
             } => {
@@ -402,7 +419,10 @@ impl Model {
                 }
             }
             Phase::Connected { .. } | Phase::Stuck { .. } => self.forget_typed(),
-            Phase::Enrolling | Phase::NeedEdge | Phase::NeedKey { .. } => {}
+            Phase::Enrolling
+            | Phase::NeedEdge
+            | Phase::NeedKey { .. }
+            | Phase::NeedProxyCredentials { .. } => {}
         }
         if matches!(
             status.phase,

@@ -347,6 +347,7 @@ mod tests {
                 phase: Phase::NeedKey { refused: None },
                 since_boot_us: 0,
                 edge: None,
+                proxy: None,
                 sessions: 0,
                 sessions_total: 0,
                 bytes_up: 0,

@@ -4,11 +4,9 @@
 //! `Connecting to`, `Connected to`, `Memory:`, `Disconnected from`, `Key refused:` and `Shutting
 //! down`; they stay.
 
-use core::net::Ipv4Addr;
-
 use connector_proto::local::{
-    Awaited, Boot, ClockSource, ConnectorStatus, Fact, FallbackReason, KeyRefused, Lease, Phase,
-    SlotContent, SlotName, SlotReply, SlotStatus,
+    Awaited, Boot, ClockSource, ConnectorStatus, Fact, FallbackReason, Ipv6Config, KeyRefused,
+    Lease, LeaseOrigin, Phase, SlotContent, SlotName, SlotReply, SlotStatus,
 };
 use connector_proto::message::EnrolRefusal;
 
@@ -26,7 +24,11 @@ pub fn fact(fact: &Fact) -> String {
             version,
             boot,
         } => system(*slot, &printable(version), *boot),
+        Fact::Settings { source, what } => {
+            format!("Settings by {}: {}", printable(source), printable(what))
+        }
         Fact::NetUp(lease) => network_up(lease),
+        Fact::Ipv6Up(config) => ipv6_up(config),
         Fact::ClockOk {
             source,
             offset_us,
@@ -183,6 +185,7 @@ pub const fn awaited(what: Awaited) -> &'static str {
         Awaited::Nic => "a NIC",
         Awaited::Link => "the NIC's link",
         Awaited::Lease => "a DHCP server's answer",
+        Awaited::Router => "an IPv6 router's answer",
         Awaited::Time => "an NTP server's answer",
         Awaited::EdgeTime => "the service edge's time",
     }
@@ -230,6 +233,18 @@ pub fn phase(status: &ConnectorStatus, before: Option<&Phase>) -> String {
                 ),
             }
         }
+        Phase::NeedProxyCredentials { refused } => {
+            let proxy = status
+                .proxy
+                .as_ref()
+                .map_or_else(|| "the proxy".to_owned(), |proxy| printable(proxy));
+            let what = if *refused {
+                "refuses the user and password"
+            } else {
+                "wants a user and a password"
+            };
+            format!("HTTP proxy {proxy} {what}.")
+        }
         Phase::Connected { name, group } => {
             format!("Connected to {edge} as {} (group {})", printable(name), printable(group))
         }
@@ -263,10 +278,9 @@ pub fn network_up(lease: &Lease) -> String {
         || "no gateway".to_owned(),
         |router| format!("gateway {router}"),
     );
-    let source = if lease.server == Ipv4Addr::UNSPECIFIED {
-        "set by hand".to_owned()
-    } else {
-        format!("DHCP from {}", lease.server)
+    let source = match lease.origin {
+        LeaseOrigin::Static => "static".to_owned(),
+        LeaseOrigin::Dhcp { server } => format!("DHCP from {server}"),
     };
     let no_resolver = if lease.resolvers.is_empty() {
         ", no DNS server"
@@ -281,11 +295,32 @@ pub fn network_up(lease: &Lease) -> String {
     format!("Network up: {address}/{prefix_len}, {gateway}, {source}{no_resolver}")
 }
 
+/// The sentence of IPv6 addresses.
+#[must_use]
+pub fn ipv6_up(config: &Ipv6Config) -> String {
+    let addresses: Vec<_> = config
+        .addresses
+        .iter()
+        .map(|(address, prefix_len)| format!("{address}/{prefix_len}"))
+        .collect();
+    let gateway = config.router.map_or_else(
+        || "no gateway".to_owned(),
+        |router| format!("gateway {router}"),
+    );
+    let source = if config.is_static {
+        "static"
+    } else {
+        "advertised"
+    };
+    format!("Network up: {}, {gateway}, {source}", addresses.join(", "))
+}
+
 const fn hint(what: Awaited) -> &'static str {
     match what {
         Awaited::Nic => "Add a network adapter to the virtual machine.",
         Awaited::Link => "Is the virtual NIC ticked \"connected\", or the cable plugged in?",
         Awaited::Lease => "Is the virtual network connected to a network with DHCP?",
+        Awaited::Router => "Is the virtual network connected to a network with an IPv6 router?",
         Awaited::Time => {
             "Does DHCP name a server (option 42), and the firewall let UDP port 123 out?"
         }

@@ -212,6 +212,7 @@ fn phase_line(status: &ConnectorStatus, now_us: u64) -> String {
                 format!("Connecting {work}"),
             ])
         }
+        Phase::NeedProxyCredentials { .. } => format!("The proxy to {edge} wants a password"),
         Phase::Connected { name, group } => {
             let (name, group) = (printable(name), printable(group));
             let work = format!(

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use connector_proto::local::{Boot, ClockSource, SlotRequest};
+use connector_proto::local::{Boot, ClockSource, LeaseOrigin, SlotRequest};
 
 use super::*;
 
@@ -41,7 +41,7 @@ fn a_lost_lease_is_told_to_everybody_and_awaited_again() {
     assert_eq!(awaited(&letters), Some((Awaited::Lease, 9)));
     assert!(letters.iter().any(|letter| matches!(
         letter,
-        Letter::Connector(_, ToConnector::Network { lease: None })
+        Letter::Connector(_, ToConnector::Network { network: None })
     )));
     assert!(hub.lease_lost(at(10)).is_empty());
 }
@@ -62,7 +62,7 @@ fn a_renewal_is_no_news_and_a_change_is() {
     let letters = hub.leased(at(10), lease(16));
     assert!(letters.iter().any(|letter| matches!(
         letter,
-        Letter::Connector(_, ToConnector::Network { lease: Some(_) })
+        Letter::Connector(_, ToConnector::Network { network: Some(_) })
     )));
 }
 
@@ -192,6 +192,7 @@ fn status(phase: Phase) -> ConnectorStatus {
         phase,
         since_boot_us: 8,
         edge: None,
+        proxy: None,
         sessions: 0,
         sessions_total: 0,
         bytes_up: 0,
@@ -271,6 +272,9 @@ fn lease(last: u8) -> Lease {
         ntp_servers: Servers::new(),
         mtu: None,
         lease_s: 3600,
-        server: Ipv4Addr::new(10, 0, 2, 2),
+        hostname: None,
+        origin: LeaseOrigin::Dhcp {
+            server: Ipv4Addr::new(10, 0, 2, 2),
+        },
     }
 }

@@ -167,10 +167,10 @@ impl Machine {
             return self.deliver(letters);
         }
         log::info!(
-            "address {}/{} from {}",
+            "address {}/{} by {:?}",
             lease.address,
             lease.prefix_len,
-            lease.server
+            lease.origin
         );
         self.hub.solved(Topic::Lease);
         self.lease_until = Some(now + Duration::from_secs(u64::from(lease.lease_s)) + LEASE_GRACE);

@@ -90,7 +90,13 @@ impl Machine {
             Service::Netd => {
                 let mac = self.network.mac().ok_or(io::ErrorKind::NotFound)?;
                 let socket = self.network.packet_socket()?;
-                self.send(service, SLOT_START, &ToNetd::Start { mac }, vec![socket])?;
+                let start = ToNetd::Start {
+                    mac,
+                    hostname: None,
+                    dhcp: true,
+                    link_local: None,
+                };
+                self.send(service, SLOT_START, &start, vec![socket])?;
             }
             Service::Timed => {}
             Service::Connector => {
@@ -174,9 +180,11 @@ impl Machine {
                 Service::Netd => self.take(service, |machine, message, _| match message {
                     FromNetd::Lease(lease) => machine.take_lease(now, &lease),
                     FromNetd::Lost => machine.lose_lease(now),
+                    FromNetd::Router(advert) => log::info!("{advert:?}"),
                 }),
                 Service::Timed => self.take(service, |machine, message, _| match message {
                     FromTimed::Sample(sample) => machine.take_sample(now, &sample),
+                    FromTimed::Split(samples) => log::warn!("no majority: {samples:?}"),
                     FromTimed::Silent { asked } => {
                         log::info!("none of {asked} NTP servers answers")
                     }

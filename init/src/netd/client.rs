@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use connector_proto::local::{FromNetd, Lease};
+use connector_proto::local::{FromNetd, Lease, LeaseOrigin};
 use connector_proto::time::Instant;
 use smoltcp::iface::{Config, Interface, PollIngressSingleResult, SocketHandle, SocketSet};
 use smoltcp::phy::Device;
@@ -118,7 +118,10 @@ impl Client {
                     ntp_servers: options.ntp_servers,
                     mtu: options.mtu,
                     lease_s: options.lease_s.min(LEASE_S_MAX),
-                    server: config.server.identifier,
+                    hostname: None,
+                    origin: LeaseOrigin::Dhcp {
+                        server: config.server.identifier,
+                    },
                 }
             }
             Event::Deconfigured if self.held_until.is_none() || self.is_asking_again => {
@@ -220,7 +223,7 @@ mod tests {
             lease.ntp_servers.as_slice(),
             [std::net::IpAddr::from([10, 0, 2, 9])]
         );
-        assert_eq!(lease.server, SERVER);
+        assert_eq!(lease.origin, LeaseOrigin::Dhcp { server: SERVER });
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl Netd {
     ) -> io::Result<()> {
         let now = clock::boot_now();
         match (message, descriptor) {
-            (ToNetd::Start { mac }, Some(socket)) => {
+            (ToNetd::Start { mac, .. }, Some(socket)) => {
                 let mut device = PacketDevice::new(socket);
                 let mut seed = [0; 8];
                 getrandom::fill(&mut seed)?;

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use connector_proto::local::{FromTimed, Sample, Servers, ToTimed};
+use connector_proto::local::{FromTimed, Sample, Servers, TimeServer, ToTimed};
 use connector_proto::time::Instant;
 use rustix::event::{PollFd, PollFlags};
 
@@ -84,7 +84,14 @@ impl Timed {
         self.wait()?;
         loop {
             match self.channel.receive()? {
-                Received::Message(ToTimed::Servers(servers), _) => self.take_servers(servers),
+                Received::Message(ToTimed::Servers { servers, .. }, _) => {
+                    let addresses = servers.iter().filter_map(|server| match server {
+                        TimeServer::Address(address) => Some(*address),
+                        TimeServer::Name(_) => None,
+                    });
+                    self.take_servers(addresses.collect());
+                }
+                Received::Message(ToTimed::Resync, _) => {}
                 Received::Malformed => log::warn!("malformed message from PID 1"),
                 Received::Empty => break,
                 Received::Closed => return Ok(false),

@@ -1,6 +1,6 @@
 //! What PID 1 says, and how it stands on the screens.
 
-use connector_proto::local::{Awaited, ClockSource, Fact, Lease, Phase, Servers};
+use connector_proto::local::{Awaited, ClockSource, Fact, Lease, LeaseOrigin, Phase, Servers};
 
 use super::{Operator, clock, connected, connecting, lease};
 use crate::console::view::{LINES_MAX, Live, Screen};
@@ -202,17 +202,16 @@ fn facts_that_say_nothing_new_leave_no_line() {
 #[test]
 fn a_static_address_and_missing_servers_are_said() {
     let mut operator = Operator::new();
-    let server = core::net::Ipv4Addr::UNSPECIFIED;
     let bare = Lease {
         router: None,
         resolvers: Servers::new(),
-        server,
+        origin: LeaseOrigin::Static,
         ..lease()
     };
     operator.fact(0, Fact::NetUp(bare));
     assert_eq!(
         operator.history(0).join(""),
-        "[     0.00] Network up: 10.77.0.15/24, no gateway, set by hand, no DNS server"
+        "[     0.00] Network up: 10.77.0.15/24, no gateway, static, no DNS server"
     );
 }
 

@@ -1,8 +1,8 @@
 //! The console as its operator sees it: model and view together, in virtual time.
 
 use connector_proto::local::{
-    Awaited, ClockSource, ConnectorStatus, EdgeText, Fact, FromConsole, KeyRefused, Lease, Phase,
-    Servers, ToConsole,
+    Awaited, ClockSource, ConnectorStatus, EdgeText, Fact, FromConsole, KeyRefused, Lease,
+    LeaseOrigin, Phase, Servers, ToConsole,
 };
 
 use super::model::{Action, Event, Model};
@@ -29,7 +29,8 @@ fn lease() -> Lease {
         ntp_servers: Servers::new(),
         mtu: None,
         lease_s: 3600,
-        server: router,
+        hostname: None,
+        origin: LeaseOrigin::Dhcp { server: router },
     }
 }
 
@@ -136,6 +137,7 @@ impl Operator {
             phase,
             since_boot_us: self.since_us,
             edge: self.edge.clone(),
+            proxy: None,
             sessions: 2,
             sessions_total: 5,
             bytes_up: self.bytes_up,
@@ -172,6 +174,9 @@ impl Operator {
                 Action::Redraw { terminal } => self.screens[terminal].redraw(),
                 Action::Send(FromConsole::Key(data)) => self.sent.push(format!("Key {data:02x?}")),
                 Action::Send(FromConsole::Edge(edge)) => self.sent.push(format!("Edge {edge}")),
+                Action::Send(FromConsole::ProxyCredentials { user, .. }) => {
+                    self.sent.push(format!("ProxyCredentials {user}"));
+                }
                 Action::Send(FromConsole::Slot(request)) => {
                     self.sent.push(format!("Slot {request:?}"));
                 }
