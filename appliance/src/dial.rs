@@ -1,7 +1,12 @@
-//! Opens a TCP connection without blocking, trying a host's addresses one after the other.
+//! Opens a TCP connection without blocking: the first of a host's addresses that answers
+//! (RFC 8305 section 5, "happy eyeballs").
+//!
+//! Addresses are tried in their order, [`ATTEMPT_DELAY`] apart, the next one at once when one fails.
+//! So a path that leads nowhere, IPv6 without a route for instance, costs a quarter of a second and
+//! not a time-out.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -13,6 +18,10 @@ use crate::interest::{Interest, Watch};
 
 /// How long one address may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(6);
+/// How long an attempt has before the next one begins beside it (RFC 8305 section 8).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+/// Attempts under way at a time: each holds a descriptor, and a socket at a host that may be busy.
+const ATTEMPTS_MAX: usize = 4;
 /// How long unacknowledged data may wait before the kernel gives a connection up (`tcp(7)`), in
 /// milliseconds. Longer than the keepalive of the control channel needs.
 const USER_TIMEOUT_MS: u32 = 60_000;
@@ -22,30 +31,59 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 /// A connection being opened.
 #[derive(Debug)]
 pub struct Dial {
+    port: u16,
+    /// Attempts under way, the oldest first.
+    attempts: Vec<Attempt>,
+    /// Addresses not tried yet, the next one last.
+    waiting: Vec<IpAddr>,
+    /// When the next of them is tried, unless an attempt fails before.
+    next_at: Instant,
+    /// What the addresses said that were tried in vain.
+    failures: Vec<(SocketAddr, Errno)>,
+}
+
+#[derive(Debug)]
+struct Attempt {
     socket: OwnedFd,
     address: SocketAddr,
-    /// Addresses to try after this one, the next one last.
-    others: Vec<IpAddr>,
     deadline: Instant,
 }
 
-/// Why no address of a host could be connected to: what the last one said.
+/// Why no address of a host could be connected to: the most telling of what they said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DialError {
-    /// The last address tried.
+    /// An address that was tried.
     pub address: SocketAddr,
     /// What it said.
     pub errno: Errno,
+    /// How many other addresses were tried, all in vain.
+    pub others: usize,
 }
 
 impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let address = self.address;
+        let (address, port) = (self.address, self.address.port());
         match self.errno {
-            Errno::CONNREFUSED => write!(f, "{address} refuses the connection"),
-            Errno::TIMEDOUT => write!(f, "{address} does not answer"),
-            Errno::NETUNREACH | Errno::HOSTUNREACH => write!(f, "there is no route to {address}"),
+            Errno::CONNREFUSED => write!(
+                f,
+                "{address} refuses the connection: nothing listens there, or a firewall rejects it"
+            ),
+            Errno::TIMEDOUT => write!(f, "{address} does not answer: let TCP {port} out to it"),
+            Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::ADDRNOTAVAIL => {
+                write!(f, "there is no route to {address}: check the gateway")
+            }
+            Errno::MFILE | Errno::NFILE => {
+                write!(
+                    f,
+                    "{address}: too many connections are open here, try again"
+                )
+            }
             errno => write!(f, "{address}: {errno}"),
+        }?;
+        match self.others {
+            0 => Ok(()),
+            1 => f.write_str(" (another address failed, too)"),
+            others => write!(f, " ({others} other addresses failed, too)"),
         }
     }
 }
@@ -63,39 +101,117 @@ pub enum Step {
     Failed(DialError),
 }
 
-/// Starts to connect to the first of `addresses` that answers on `port`.
+/// Starts to connect to the first of `addresses` that answers on `port`; never connected at once.
+/// Each address has six seconds, and four are tried at a time.
 pub fn start(now: Instant, addresses: &[IpAddr], port: u16) -> Step {
-    let mut others: Vec<IpAddr> = addresses.iter().rev().copied().collect();
-    let Some(first) = others.pop() else {
-        let address = SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), port);
-        return Step::Failed(DialError {
-            address,
-            errno: Errno::HOSTUNREACH,
-        });
+    let dial = Dial {
+        port,
+        attempts: Vec::new(),
+        waiting: addresses.iter().rev().copied().collect(),
+        next_at: now,
+        failures: Vec::new(),
     };
-    dial(now, SocketAddr::new(first, port), others)
+    dial.go_on(now)
 }
 
-fn dial(now: Instant, address: SocketAddr, others: Vec<IpAddr>) -> Step {
-    match open(address) {
-        Ok(socket) => Step::Pending(Dial {
-            socket,
+impl Dial {
+    /// Looks whether a connection is there.
+    pub fn turn(mut self, now: Instant) -> Step {
+        for attempt in std::mem::take(&mut self.attempts) {
+            match attempt.state(now) {
+                Ok(true) => return Step::Connected(attempt.socket.into(), attempt.address),
+                Ok(false) => self.attempts.push(attempt),
+                Err(errno) => self.fail(now, attempt.address, errno),
+            }
+        }
+        self.go_on(now)
+    }
+
+    /// When [`Self::turn`] is due even if nothing happens.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        let next = self.has_next().then_some(self.next_at);
+        let ends = self.attempts.iter().map(|attempt| attempt.deadline);
+        ends.chain(next).min().unwrap_or_default()
+    }
+
+    /// Adds the sockets to wait for.
+    pub fn watch<'a>(&'a self, watch: &mut Watch<'a>, token: u64) {
+        for attempt in &self.attempts {
+            watch.add(token, &attempt.socket, Interest::new(false, true));
+        }
+    }
+
+    /// Begins the attempts that are due.
+    fn go_on(mut self, now: Instant) -> Step {
+        while now >= self.next_at && self.has_next() {
+            if let Some(address) = self.waiting.pop() {
+                self.attempt(now, SocketAddr::new(address, self.port));
+            }
+        }
+        if self.attempts.is_empty() {
+            Step::Failed(self.error())
+        } else {
+            Step::Pending(self)
+        }
+    }
+
+    fn has_next(&self) -> bool {
+        !self.waiting.is_empty() && self.attempts.len() < ATTEMPTS_MAX
+    }
+
+    fn attempt(&mut self, now: Instant, address: SocketAddr) {
+        self.next_at = now + ATTEMPT_DELAY;
+        match open(address) {
+            Ok(socket) => self.attempts.push(Attempt {
+                socket,
+                address,
+                deadline: now + ANSWER_MAX,
+            }),
+            Err(errno) => self.fail(now, address, errno),
+        }
+    }
+
+    /// The next attempt need not wait for one that failed.
+    fn fail(&mut self, now: Instant, address: SocketAddr, errno: Errno) {
+        self.next_at = now;
+        self.failures.push((address, errno));
+    }
+
+    /// The most telling failure: of a host that answered, then of one that could be asked.
+    fn error(&self) -> DialError {
+        let rank = |(_, errno): &&(SocketAddr, Errno)| match *errno {
+            Errno::CONNREFUSED => 0,
+            Errno::TIMEDOUT => 1,
+            Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::ADDRNOTAVAIL => 3,
+            _ => 2,
+        };
+        // Without any address there is no route to one.
+        let nowhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), self.port);
+        let telling = self.failures.iter().min_by_key(rank);
+        let (address, errno) = telling.copied().unwrap_or((nowhere, Errno::HOSTUNREACH));
+        DialError {
             address,
-            others,
-            deadline: now + ANSWER_MAX,
-        }),
-        Err(errno) => next(now, DialError { address, errno }, others),
+            errno,
+            others: self.failures.len().saturating_sub(1),
+        }
     }
 }
 
-fn next(now: Instant, error: DialError, mut others: Vec<IpAddr>) -> Step {
-    match others.pop() {
-        Some(other) => dial(now, SocketAddr::new(other, error.address.port()), others),
-        None => Step::Failed(error),
+impl Attempt {
+    /// Whether it is connected.
+    fn state(&self, now: Instant) -> Result<bool, Errno> {
+        sockopt::socket_error(&self.socket)??;
+        match rustix::net::getpeername(&self.socket) {
+            Ok(_) => Ok(true),
+            Err(_) if now < self.deadline => Ok(false),
+            Err(_) => Err(Errno::TIMEDOUT),
+        }
     }
 }
 
-fn open(address: SocketAddr) -> Result<OwnedFd, Errno> {
+/// A non-blocking TCP socket that begins to connect.
+pub(crate) fn open(address: SocketAddr) -> Result<OwnedFd, Errno> {
     let family = if address.is_ipv4() {
         AddressFamily::INET
     } else {
@@ -113,35 +229,5 @@ fn open(address: SocketAddr) -> Result<OwnedFd, Errno> {
     }
 }
 
-impl Dial {
-    /// Looks whether the connection is there.
-    pub fn turn(self, now: Instant) -> Step {
-        let failed = match sockopt::socket_error(&self.socket) {
-            Ok(Ok(())) => match rustix::net::getpeername(&self.socket) {
-                Ok(_) => return Step::Connected(TcpStream::from(self.socket), self.address),
-                Err(_) if now < self.deadline => return Step::Pending(self),
-                Err(_) => Errno::TIMEDOUT,
-            },
-            Ok(Err(errno)) | Err(errno) => errno,
-        };
-        next(
-            now,
-            DialError {
-                address: self.address,
-                errno: failed,
-            },
-            self.others,
-        )
-    }
-
-    /// When [`Self::turn`] is due even if nothing happens.
-    #[must_use]
-    pub const fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
-    /// Adds the socket to wait for.
-    pub fn watch<'a>(&'a self, watch: &mut Watch<'a>, token: u64) {
-        watch.add(token, &self.socket, Interest::new(false, true));
-    }
-}
+#[cfg(test)]
+mod tests;

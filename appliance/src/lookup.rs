@@ -1,204 +1,255 @@
 //! Finds the addresses of a host: at once for an address, by asking all resolvers for a name.
+//!
+//! What is asked and what an answer is worth is decided in [`connector_proto::resolve`]; here are the
+//! sockets. Each question has one of its own with a random port, connected to its resolver, so that
+//! the kernel drops what others send.
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
 
+use connector_proto::dns::UDP_MAX;
+pub use connector_proto::resolve::ResolveError as LookupError;
+use connector_proto::resolve::{Query, Resolution, Transport};
 use connector_proto::time::Instant;
-use rustix::event::PollFlags;
 
-use crate::dns::{self, Answer};
+use crate::dial;
 use crate::interest::{Interest, Watch};
 
 /// Port of DNS servers.
 const PORT: u16 = 53;
-/// When a question is asked again, after the first time.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// How often a question is asked in all.
-const TRIES: u32 = 4;
+/// Messages read from one socket in one turn, so that a flood does not hold up the loop.
+const READS_MAX: usize = 64;
 
 /// A lookup under way.
 #[derive(Debug)]
 pub struct Lookup {
-    name: String,
-    /// One connected socket for each resolver, so that the kernel drops what others send. Each has
-    /// a random source port, and each question a random id.
-    questions: Vec<Question>,
-    tries: u32,
-    next_try: Instant,
-    failure: LookupError,
+    host: String,
+    resolution: Resolution,
+    lines: Vec<Line>,
+    /// [`PORT`]; tests run their servers on another one.
+    port: u16,
+}
+
+/// A socket for one query.
+#[derive(Debug)]
+struct Line {
+    token: u32,
+    socket: Socket,
 }
 
 #[derive(Debug)]
-struct Question {
-    socket: UdpSocket,
-    id: u16,
-    open: bool,
+enum Socket {
+    Udp(UdpSocket),
+    Tcp {
+        stream: TcpStream,
+        /// What the socket has not taken yet.
+        unsent: Vec<u8>,
+    },
 }
-
-/// Why a name has no address now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LookupError {
-    /// There is no DNS server to ask.
-    NoResolver,
-    /// No server answered.
-    NoAnswer,
-    /// The servers say that there is no such name.
-    NotFound,
-    /// The servers could not answer; the response code.
-    ServerFailed(u8),
-    /// It cannot be asked for.
-    Name(dns::DnsError),
-    /// The machine refused to send, in words.
-    Io(String),
-}
-
-impl fmt::Display for LookupError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoResolver => f.write_str("no DNS server is known (the DHCP server named none)"),
-            Self::NoAnswer => f.write_str("no DNS server answers"),
-            Self::NotFound => f.write_str("DNS has no such name"),
-            Self::ServerFailed(code) => write!(f, "DNS servers fail with code {code}"),
-            Self::Name(error) => write!(f, "{error}"),
-            Self::Io(error) => write!(f, "cannot ask DNS: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for LookupError {}
 
 /// Where a lookup stands.
 #[derive(Debug)]
 pub enum Step {
     /// Not done yet.
     Pending(Lookup),
-    /// The host's addresses, at least one.
+    /// The host's addresses, at least one, in the order in which to dial them.
     Found(Vec<IpAddr>),
     /// It has none now.
     Failed(LookupError),
 }
 
-/// Starts to look `host` up.
-pub fn start(now: Instant, host: &str, resolvers: &[IpAddr], _remembered: &[IpAddr]) -> Step {
-    if let Ok(address) = host.parse() {
-        return Step::Found(vec![address]);
+/// Starts to look `host` up. `remembered` are addresses it had before; they are taken when DNS is out.
+pub fn start(now: Instant, host: &str, resolvers: &[IpAddr], remembered: &[IpAddr]) -> Step {
+    begin(now, host, resolvers, remembered, PORT)
+}
+
+fn begin(now: Instant, host: &str, resolvers: &[IpAddr], remembered: &[IpAddr], port: u16) -> Step {
+    let mut seed = [0; 32];
+    if let Err(error) = getrandom::fill(&mut seed) {
+        let resolver = resolvers.first().copied();
+        return Step::Failed(LookupError::Unsent {
+            resolver: resolver.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            why: error.to_string(),
+        });
     }
-    match Lookup::new(now, host, resolvers) {
-        Ok(lookup) => Step::Pending(lookup),
+    match Resolution::new(now, host, resolvers, remembered, seed) {
+        Ok(resolution) => Lookup {
+            host: host.into(),
+            resolution,
+            lines: Vec::new(),
+            port,
+        }
+        .turn(now),
         Err(error) => Step::Failed(error),
     }
 }
 
 impl Lookup {
-    fn new(now: Instant, name: &str, resolvers: &[IpAddr]) -> Result<Self, LookupError> {
-        dns::question(0, name).map_err(LookupError::Name)?;
-        if resolvers.is_empty() {
-            return Err(LookupError::NoResolver);
-        }
-        let questions = resolvers
-            .iter()
-            .map(|resolver| Question::open(SocketAddr::new(*resolver, PORT)))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| LookupError::Io(error.to_string()))?;
-        let failure = LookupError::NoAnswer;
-        let mut lookup = Self {
-            name: name.into(),
-            questions,
-            tries: 0,
-            next_try: now,
-            failure,
-        };
-        lookup.ask(now)?;
-        Ok(lookup)
-    }
-
     /// Reads what has arrived and asks again when it is time.
     pub fn turn(mut self, now: Instant) -> Step {
-        for index in 0..self.questions.len() {
-            if let Some(addresses) = self.read_answers(index) {
-                return Step::Found(addresses);
+        self.read(now);
+        if self.resolution.poll_timeout().is_some_and(|due| now >= due) {
+            self.resolution.handle_timeout(now);
+        }
+        while let Some(query) = self.resolution.poll_transmit() {
+            let token = query.token;
+            if let Err(error) = self.send(query) {
+                self.fail(now, token, &error);
             }
         }
-        if self.questions.iter().all(|question| !question.open) {
-            return Step::Failed(self.failure);
+        let outcome = self.resolution.outcome();
+        if outcome.is_some() {
+            self.tell();
         }
-        if now < self.next_try {
-            return Step::Pending(self);
-        }
-        if self.tries >= TRIES {
-            return Step::Failed(self.failure);
-        }
-        match self.ask(now) {
-            Ok(()) => Step::Pending(self),
-            Err(error) => Step::Failed(error),
+        match outcome {
+            None => Step::Pending(self),
+            Some(Ok(addresses)) => Step::Found(addresses),
+            Some(Err(error)) => Step::Failed(error),
         }
     }
 
     /// When [`Self::turn`] is due even if nothing arrives.
     #[must_use]
-    pub const fn deadline(&self) -> Instant {
-        self.next_try
+    pub fn deadline(&self) -> Instant {
+        self.resolution.poll_timeout().unwrap_or_default()
     }
 
     /// Adds the sockets to wait for.
     pub fn watch<'a>(&'a self, watch: &mut Watch<'a>, token: u64) {
-        for question in self.questions.iter().filter(|question| question.open) {
-            watch.add(token, &question.socket, Interest::from_flags(PollFlags::IN));
+        for line in &self.lines {
+            let write = matches!(&line.socket, Socket::Tcp { unsent, .. } if !unsent.is_empty());
+            watch.add(token, &line.socket, Interest::new(!write, write));
         }
     }
 
-    fn ask(&mut self, now: Instant) -> Result<(), LookupError> {
-        self.tries += 1;
-        self.next_try = now + RETRY_AFTER;
-        for question in self.questions.iter().filter(|question| question.open) {
-            let bytes = dns::question(question.id, &self.name).map_err(LookupError::Name)?;
-            if let Err(error) = question.socket.send(&bytes) {
-                // A resolver that cannot be reached now may be reachable at the next try.
-                self.failure = LookupError::Io(error.to_string());
+    /// Says what an operator cannot see otherwise. At most two lines for each lookup.
+    fn tell(&self) {
+        let host = &self.host;
+        if self.resolution.is_remembered() {
+            log::info!("DNS gives no address of {host}: its last known ones are used");
+        }
+        let ignored = self.resolution.ignored();
+        if ignored > 0 {
+            log::warn!("{ignored} DNS answers for {host} were ignored: forged or damaged");
+        }
+    }
+
+    /// Takes what has arrived, and lets go of sockets from which nothing is expected any more.
+    fn read(&mut self, now: Instant) {
+        for mut line in std::mem::take(&mut self.lines) {
+            if let Err(error) = line.turn(now, &mut self.resolution) {
+                self.fail(now, line.token, &error);
+            } else if self.resolution.awaits(line.token) {
+                self.lines.push(line);
             }
         }
+    }
+
+    /// Sends a query, out of the socket that it had before if there is one.
+    fn send(&mut self, query: Query) -> io::Result<()> {
+        let resolver = SocketAddr::new(query.resolver, self.port);
+        let existing = self.lines.iter().find(|line| line.token == query.token);
+        if let Some(Line {
+            socket: Socket::Udp(socket),
+            ..
+        }) = existing
+        {
+            return socket.send(&query.bytes).map(drop);
+        }
+        let socket = Socket::open(resolver, query.transport, query.bytes)?;
+        let token = query.token;
+        self.lines.push(Line { token, socket });
         Ok(())
     }
 
-    fn read_answers(&mut self, index: usize) -> Option<Vec<IpAddr>> {
-        let question = &mut self.questions[index];
-        let mut buffer = [0; dns::ANSWER_MAX];
-        while let Ok(len) = question.socket.recv(&mut buffer) {
-            match dns::answer(question.id, &self.name, &buffer[..len]) {
-                Ok(Answer::Addresses(found)) => {
-                    return Some(found.into_iter().map(IpAddr::V4).collect());
-                }
-                Ok(Answer::NotFound) => {
-                    question.open = false;
-                    self.failure = LookupError::NotFound;
-                }
-                Ok(Answer::Failed(code)) => {
-                    question.open = false;
-                    self.failure = LookupError::ServerFailed(code);
-                }
-                Err(error) => log::debug!("a DNS answer is ignored: {error}"),
-            }
-        }
-        None
+    /// The next try of the exchange begins with a new socket.
+    fn fail(&mut self, now: Instant, token: u32, error: &io::Error) {
+        self.lines.retain(|line| line.token != token);
+        let why = error.to_string();
+        self.resolution.handle_failure(now, token, &why);
     }
 }
 
-impl Question {
-    fn open(resolver: SocketAddr) -> std::io::Result<Self> {
-        let any: IpAddr = match resolver {
-            SocketAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
-            SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let socket = UdpSocket::bind((any, 0))?;
-        socket.set_nonblocking(true)?;
-        socket.connect(resolver)?;
-        let mut id = [0; 2];
-        getrandom::fill(&mut id).map_err(std::io::Error::other)?;
-        Ok(Self {
-            socket,
-            id: u16::from_ne_bytes(id),
-            open: true,
-        })
+impl Line {
+    /// Carries what can be carried without waiting.
+    fn turn(&mut self, now: Instant, resolution: &mut Resolution) -> io::Result<()> {
+        let token = self.token;
+        match &mut self.socket {
+            Socket::Udp(socket) => {
+                // One byte more than the limit, so that a longer datagram is seen as one.
+                let mut buffer = [0; UDP_MAX + 1];
+                for _ in 0..READS_MAX {
+                    match socket.recv(&mut buffer) {
+                        Ok(len) => resolution.handle_datagram(now, token, &buffer[..len]),
+                        Err(error) => return done_for_now(error),
+                    }
+                }
+                Ok(())
+            }
+            Socket::Tcp { stream, unsent } => {
+                while !unsent.is_empty() {
+                    match stream.write(unsent) {
+                        Ok(len) => drop(unsent.drain(..len)),
+                        Err(error) => return done_for_now(error),
+                    }
+                }
+                let mut buffer = [0; 1024];
+                for _ in 0..READS_MAX {
+                    match stream.read(&mut buffer) {
+                        Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                        Ok(len) => resolution.handle_stream(now, token, &buffer[..len]),
+                        Err(error) => return done_for_now(error),
+                    }
+                    if !resolution.awaits(token) {
+                        break;
+                    }
+                }
+                Ok(())
+            }
+        }
     }
 }
+
+/// That a socket would have to wait is no error.
+fn done_for_now(error: io::Error) -> io::Result<()> {
+    match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::Interrupted => Ok(()),
+        _ => Err(error),
+    }
+}
+
+impl Socket {
+    /// A socket that has sent `bytes`, or will as soon as it is connected.
+    fn open(resolver: SocketAddr, transport: Transport, bytes: Vec<u8>) -> io::Result<Self> {
+        match transport {
+            Transport::Udp => {
+                let any: IpAddr = match resolver {
+                    SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                    SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+                };
+                let socket = UdpSocket::bind((any, 0))?;
+                socket.set_nonblocking(true)?;
+                socket.connect(resolver)?;
+                socket.send(&bytes)?;
+                Ok(Self::Udp(socket))
+            }
+            Transport::Tcp => Ok(Self::Tcp {
+                stream: dial::open(resolver)?.into(),
+                unsent: bytes,
+            }),
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Udp(socket) => socket.as_fd(),
+            Self::Tcp { stream, .. } => stream.as_fd(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

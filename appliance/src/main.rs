@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use appliance::event_loop::{Exit, run};
 use appliance::local_channel::LocalChannel;
 use appliance::logger;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 fn main() -> ExitCode {
     logger::start();
@@ -13,6 +14,7 @@ fn main() -> ExitCode {
         log::error!("no_new_privs cannot be set: {error}");
         return ExitCode::FAILURE;
     }
+    raise_descriptor_limit();
     let channel = match LocalChannel::from_stdin() {
         Ok(channel) => channel,
         Err(error) => {
@@ -26,5 +28,18 @@ fn main() -> ExitCode {
             log::error!("{why}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Takes all the descriptors that the kernel grants. A session holds two of them, and more while it
+/// begins: one for each question to a resolver, or for each address that is tried.
+fn raise_descriptor_limit() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        log::warn!("the limit of open descriptors stays as it is: {error}");
     }
 }

@@ -56,41 +56,69 @@ pub struct Surroundings<'a> {
     pub edges: &'a [IpAddr],
 }
 
-/// Checks an address that a name resolved to, or that a grant named.
+/// Checks an address that a name resolved to, or that a grant named. An IPv6 address in which an IPv4
+/// address travels is checked as both: whatever on the way may unwrap it.
 ///
 /// # Errors
 /// Why it is not dialled.
 pub fn check(address: IpAddr, surroundings: &Surroundings<'_>) -> Result<(), Denied> {
-    let address = unwrapped(address);
-    let is_in = |list: &[IpAddr]| list.iter().any(|listed| unwrapped(*listed) == address);
-    let denied = match address {
-        IpAddr::V4(v4) => class_v4(v4),
-        IpAddr::V6(v6) => class_v6(v6),
+    let is_in = |list: &[IpAddr]| {
+        let mut listed = list.iter().flat_map(|listed| forms(*listed));
+        listed.any(|listed| forms(address).any(|form| form == listed))
     };
-    let denied = denied
+    let denied = (forms(address).find_map(class))
         .or_else(|| is_in(surroundings.own).then_some(Denied::Own))
         .or_else(|| is_in(surroundings.gateways).then_some(Denied::Gateway))
         .or_else(|| is_in(surroundings.edges).then_some(Denied::Edge));
     denied.map_or(Ok(()), Err)
 }
 
-/// The IPv4 address inside a v4-mapped, v4-compatible, NAT64 (RFC 6052, RFC 8215) or 6to4 address.
-fn unwrapped(address: IpAddr) -> IpAddr {
-    let IpAddr::V6(v6) = address else {
-        return address;
+/// The address, and the IPv4 addresses that may travel in it.
+fn forms(address: IpAddr) -> impl Iterator<Item = IpAddr> {
+    let inner = match address {
+        IpAddr::V4(_) => [None; 2],
+        IpAddr::V6(v6) => embedded(v6),
     };
-    let [a, b, c, d, e, f, g, h] = v6.segments();
-    let v4 = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
-    };
-    match [a, b, c, d, e, f] {
-        [0, 0, 0, 0, 0, 0xffff] => v4(g, h),
-        // ::a.b.c.d; :: and ::1 are classes of their own.
-        [0, 0, 0, 0, 0, 0] if g != 0 => v4(g, h),
-        [0x64, 0xff9b, 0, 0, 0, 0] | [0x64, 0xff9b, 1, _, _, _] => v4(g, h),
-        [0x2002, high, low, _, _, _] => v4(high, low),
-        _ => address,
+    core::iter::once(address).chain(inner.into_iter().flatten().map(IpAddr::V4))
+}
+
+/// The IPv4 addresses that may travel in an IPv6 address: where translators and tunnels look for them.
+fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
+    let octets = address.octets();
+    let at = |places: [usize; 4]| Some(Ipv4Addr::from(places.map(|place| octets[place])));
+    let last = at([12, 13, 14, 15]);
+    match address.segments() {
+        // v4-mapped (RFC 4291) and its translated form (RFC 2765).
+        [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => [last, None],
+        // v4-compatible; :: and ::1 are classes of their own.
+        [0, 0, 0, 0, 0, 0, high, _] if high != 0 => [last, None],
+        // NAT64's well-known prefix (RFC 6052).
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] => [last, None],
+        // NAT64's local prefix (RFC 8215), of 48, 56, 64 or 96 bits: bits 64 to 71 are skipped,
+        // and zeros follow the address (RFC 6052 section 2.2).
+        [0x64, 0xff9b, 1, ..] => match octets {
+            [.., 0, _, _, 0, 0, 0, 0, 0] => [at([6, 7, 9, 10]), None],
+            [.., 0, _, _, _, 0, 0, 0, 0] => [at([7, 9, 10, 11]), None],
+            [.., 0, _, _, _, _, 0, 0, 0] => [at([9, 10, 11, 12]), None],
+            _ => [last, None],
+        },
+        // Teredo (RFC 4380): the server, and the client with its bits turned over.
+        [0x2001, 0, ..] => {
+            let client = last.map(|client| Ipv4Addr::from(!u32::from(client)));
+            [at([4, 5, 6, 7]), client]
+        }
+        // 6to4 (RFC 3056).
+        [0x2002, ..] => [at([2, 3, 4, 5]), None],
+        // ISATAP (RFC 5214), in any prefix.
+        [.., 0 | 0x0200, 0x5efe, _, _] => [last, None],
+        _ => [None; 2],
+    }
+}
+
+fn class(address: IpAddr) -> Option<Denied> {
+    match address {
+        IpAddr::V4(v4) => class_v4(v4),
+        IpAddr::V6(v6) => class_v6(v6),
     }
 }
 
@@ -129,14 +157,16 @@ fn class_v6(address: Ipv6Addr) -> Option<Denied> {
     }
 }
 
-/// Alibaba Cloud and Azure's wire server; the common 169.254.169.254 is link-local.
-const METADATA_V4: [Ipv4Addr; 2] = [
+/// Alibaba Cloud's, Azure's wire server and Oracle's; the common 169.254.169.254 is link-local.
+const METADATA_V4: [Ipv4Addr; 3] = [
     Ipv4Addr::new(100, 100, 100, 200),
     Ipv4Addr::new(168, 63, 129, 16),
+    Ipv4Addr::new(192, 0, 0, 192),
 ];
-/// Amazon's and Google's.
-const METADATA_V6: [Ipv6Addr; 2] = [
+/// Amazon's for machines and for containers, and Google's.
+const METADATA_V6: [Ipv6Addr; 3] = [
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23),
     Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
 ];
 
@@ -153,6 +183,15 @@ mod tests {
             "198.51.100.7",
             "2001:db8::1",
             "fd12::5",
+            "::ffff:10.77.0.80",
+            "64:ff9b::10.77.0.80",
+            "64:ff9b:1::10.77.0.80",
+            "64:ff9b:1:2:3:4:10.77.0.80",
+            "64:ff9b:1:0a00:50:0500::",
+            "64:ff9b:1:10a:0:5005::",
+            "64:ff9b:1:12:a:0:5000:0",
+            "2002:0a4d:50::1",
+            "2001:db8::5efe:10.77.0.80",
         ] {
             assert_eq!(
                 check(text.parse().unwrap(), &Surroundings::default()),
@@ -172,6 +211,15 @@ mod tests {
             ("::127.0.0.1", Denied::Loopback),
             ("64:ff9b::7f00:1", Denied::Loopback),
             ("64:ff9b:1:2:3:4:7f00:1", Denied::Loopback),
+            ("64:ff9b:1:7f00:0:100::", Denied::Loopback),
+            ("64:ff9b:1:a9fe:a9:fe00::", Denied::LinkLocal),
+            ("64:ff9b:1:1a9:fe:a9fe::", Denied::LinkLocal),
+            ("64:ff9b:1:12:a9:fea9:fe00:0", Denied::LinkLocal),
+            ("::ffff:0:127.0.0.1", Denied::Loopback),
+            ("2001:0:a9fe:a9fe::1", Denied::LinkLocal),
+            ("2001:0:c000:201::80ff:fffe", Denied::Loopback),
+            ("2001:db8::5efe:127.0.0.1", Denied::Loopback),
+            ("2001:db8::200:5efe:169.254.169.254", Denied::LinkLocal),
             ("2002:7f00:1::", Denied::Loopback),
             ("0.0.0.0", Denied::Unspecified),
             ("0.1.2.3", Denied::Unspecified),
@@ -189,7 +237,11 @@ mod tests {
             ("255.255.255.255", Denied::Reserved),
             ("100.100.100.200", Denied::Metadata),
             ("168.63.129.16", Denied::Metadata),
+            ("192.0.0.192", Denied::Metadata),
             ("fd00:ec2::254", Denied::Metadata),
+            ("fd00:ec2::23", Denied::Metadata),
+            ("fd20:ce::254", Denied::Metadata),
+            ("64:ff9b::168.63.129.16", Denied::Metadata),
         ];
         for (text, denied) in table {
             assert_eq!(
@@ -202,9 +254,10 @@ mod tests {
 
     #[test]
     fn the_machines_own_surroundings_are_denied_in_every_spelling() {
-        let own = ["10.77.0.15".parse().unwrap()];
-        let gateways = ["10.77.0.1".parse().unwrap()];
-        let edges = ["203.0.113.10".parse().unwrap()];
+        let list = |texts: [&str; 2]| texts.map(|text| text.parse().unwrap());
+        let own = list(["10.77.0.15", "2001:db8:77::15"]);
+        let gateways = list(["10.77.0.1", "2001:db8:77::1"]);
+        let edges = list(["203.0.113.10", "64:ff9b::203.0.113.11"]);
         let surroundings = Surroundings {
             own: &own,
             gateways: &gateways,
@@ -216,5 +269,8 @@ mod tests {
         assert_eq!(denied("10.77.0.1"), Denied::Gateway);
         assert_eq!(denied("203.0.113.10"), Denied::Edge);
         assert_eq!(denied("64:ff9b::cb00:710a"), Denied::Edge);
+        assert_eq!(denied("203.0.113.11"), Denied::Edge);
+        assert_eq!(denied("2001:db8:77::15"), Denied::Own);
+        assert_eq!(denied("2001:db8:77::1"), Denied::Gateway);
     }
 }
