@@ -6,6 +6,7 @@
 //! below PID 1's floor; the connection yields nothing else.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use connector_proto::edge_time::Answer;
 use connector_proto::local::{EdgeSample, EdgeText};
@@ -15,21 +16,37 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
 
+use crate::issuer;
+
 /// How often the time of verification is moved. Once does for an edge's own certificate; more, for
 /// certificates between it and the CA.
 const DATES_MAX: usize = 4;
 
-/// Verifies as `inner` does, at a time when the chain is valid.
+/// Whether the dates of a certificate held by this machine's clock: what a verifier notes for whoever
+/// uses the connection.
+#[derive(Debug, Default)]
+pub struct Dates(AtomicBool);
+
+impl Dates {
+    /// Whether they held. Not before the certificate was verified.
+    #[must_use]
+    pub fn held(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Verifies as `inner` does, at a time when the chain is valid. For one connection.
 #[derive(Debug)]
 pub struct AtItsOwnTime {
     inner: Arc<WebPkiServerVerifier>,
+    dates: Arc<Dates>,
 }
 
 impl AtItsOwnTime {
-    /// Asks `inner`.
+    /// Asks `inner`, and notes in `dates` whether it had to be asked about another time than now.
     #[must_use]
-    pub const fn new(inner: Arc<WebPkiServerVerifier>) -> Self {
-        Self { inner }
+    pub const fn new(inner: Arc<WebPkiServerVerifier>, dates: Arc<Dates>) -> Self {
+        Self { inner, dates }
     }
 }
 
@@ -47,6 +64,7 @@ impl ServerCertVerifier for AtItsOwnTime {
             inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, at)
         };
         let mut result = verify(now);
+        self.dates.0.store(result.is_ok(), Ordering::Relaxed);
         for _ in 0..DATES_MAX {
             let Err(rustls::Error::InvalidCertificate(error)) = &result else {
                 break;
@@ -59,7 +77,7 @@ impl ServerCertVerifier for AtItsOwnTime {
             };
             result = verify(at);
         }
-        result
+        result.map_err(|error| issuer::named(error, end_entity))
     }
 
     fn verify_tls12_signature(
@@ -90,12 +108,18 @@ impl ServerCertVerifier for AtItsOwnTime {
 /// What the clocks showed at one moment: `CLOCK_BOOTTIME` and `CLOCK_REALTIME` in microseconds.
 pub type Clocks = (Instant, i64);
 
-/// What an answer says about the clock, if the clocks show `clocks` now.
+/// What an answer says about the clock, if the clocks show `clocks` now. `is_strict`: the dates of the
+/// edge's certificate held by this clock.
 ///
 /// The edge's time is taken for that of the middle of the round trip, so the bound is half of it.
 /// `None` if the numbers cannot be.
 #[must_use]
-pub fn sample(edge: EdgeText, answer: &Answer, clocks: Clocks) -> Option<EdgeSample> {
+pub fn sample(
+    edge: EdgeText,
+    answer: &Answer,
+    is_strict: bool,
+    clocks: Clocks,
+) -> Option<EdgeSample> {
     let (boot, real_us) = clocks;
     let half_us = u64::try_from(answer.round_trip.as_micros() / 2).ok()?;
     let since_middle_us = boot
@@ -107,7 +131,7 @@ pub fn sample(edge: EdgeText, answer: &Answer, clocks: Clocks) -> Option<EdgeSam
         offset_us: i64::try_from(answer.time.0).ok()?.checked_sub(middle_us)?,
         bound_us: u32::try_from(half_us).ok()?,
         at_boot_us: answer.asked.as_micros(),
-        is_strict: false,
+        is_strict,
     })
 }
 
@@ -130,19 +154,19 @@ mod tests {
         // Read 10 ms after the answer came: 50 ms after the middle.
         let clocks = (Instant::from_micros(5_090_000), 1_700_000_000_050_000);
         assert_eq!(
-            sample(edge.clone(), &answer, clocks),
+            sample(edge.clone(), &answer, true, clocks),
             Some(EdgeSample {
                 edge: edge.clone(),
                 offset_us: 100_000_000_000_000,
                 bound_us: 40_000,
                 at_boot_us: 5_000_000,
-                is_strict: false,
+                is_strict: true,
             })
         );
         let impossible = Answer {
             time: UnixMicros(u64::MAX),
             ..answer
         };
-        assert_eq!(sample(edge, &impossible, clocks), None);
+        assert_eq!(sample(edge, &impossible, true, clocks), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use connector_proto::local::{ConnectorStatus, FromConnector, ToConnector};
+use connector_proto::local::{ConnectorStatus, EdgeSample, FromConnector, ToConnector};
 use connector_proto::time::Instant;
 use rustix::event::PollFlags;
 
@@ -47,11 +47,8 @@ pub fn run(channel: &LocalChannel) -> Exit {
                 Err(error) => return Exit::Failed(format!("local channel: {error}")),
             }
         }
-        if let Some(sample) = connector.as_mut().and_then(Connector::poll_time)
-            && let Err(error) = channel.send(&FromConnector::Time(sample))
-        {
-            // If it only does not fit now, the edge is asked again.
-            return Exit::Failed(format!("local channel: {error}"));
+        if let Some(sample) = connector.as_mut().and_then(Connector::poll_time) {
+            reporter.time = Some(sample);
         }
         let deadline = match reporter.report(now, connector.as_ref(), channel) {
             Ok(deadline) => deadline,
@@ -129,9 +126,11 @@ fn handle(
     Ok(None)
 }
 
-/// Tells PID 1 the status: a change of phase at once, counters once a second.
+/// Tells PID 1 the edge's time, and the status: a change of phase at once, counters once a second.
 #[derive(Debug, Default)]
 struct Reporter {
+    /// Not told yet.
+    time: Option<EdgeSample>,
     sent: Option<ConnectorStatus>,
     sent_at: Instant,
     stuck: Option<ConnectorStatus>,
@@ -140,6 +139,21 @@ struct Reporter {
 impl Reporter {
     /// Sends what is due; returns when the next report is.
     fn report(
+        &mut self,
+        now: Instant,
+        connector: Option<&Connector>,
+        channel: &LocalChannel,
+    ) -> Result<Option<Instant>, Exit> {
+        if let Some(sample) = self.time.take()
+            && !send(channel, &FromConnector::Time(sample.clone()))?
+        {
+            self.time = Some(sample);
+            return Ok(Some(now + STATUS_INTERVAL));
+        }
+        self.report_status(now, connector, channel)
+    }
+
+    fn report_status(
         &mut self,
         now: Instant,
         connector: Option<&Connector>,
@@ -163,14 +177,17 @@ impl Reporter {
         if !due {
             return Ok(Some(self.sent_at + STATUS_INTERVAL));
         }
-        match channel.send(&FromConnector::Status(status.clone())) {
-            Ok(true) => {
-                self.sent = Some(status);
-                self.sent_at = now;
-                Ok(None)
-            }
-            Ok(false) => Ok(Some(now + STATUS_INTERVAL)),
-            Err(error) => Err(Exit::Failed(format!("local channel: {error}"))),
+        if !send(channel, &FromConnector::Status(status.clone()))? {
+            return Ok(Some(now + STATUS_INTERVAL));
         }
+        self.sent = Some(status);
+        self.sent_at = now;
+        Ok(None)
     }
+}
+
+/// Whether PID 1 took the message; if not, it is to be sent again.
+fn send(channel: &LocalChannel, message: &FromConnector) -> Result<bool, Exit> {
+    let sent = channel.send(message);
+    sent.map_err(|error| Exit::Failed(format!("local channel: {error}")))
 }

@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt as _;
 
 use connector_proto::record::{self, Record, SLOT_LEN, SLOTS, SlotError, State};
 use rustix::fs::{Advice, fadvise, fdatasync};
+use zeroize::Zeroizing;
 
 /// Writes are padded to this, the largest sector size of the disks we run on.
 const ALIGNMENT: usize = 4096;
@@ -62,7 +63,7 @@ impl Store {
     /// If there is no partition, or it cannot be read.
     pub fn open(partition: Option<OwnedFd>) -> Result<Self, StoreError> {
         let partition = File::from(partition.ok_or(StoreError::NoPartition)?);
-        let mut bytes = vec![0; SLOTS * SLOT_LEN];
+        let mut bytes = Zeroizing::new(vec![0; SLOTS * SLOT_LEN]);
         partition.read_exact_at(&mut bytes, 0)?;
         let (a, b) = bytes.split_at(SLOT_LEN);
         let newest = record::newest([a, b]);
@@ -91,6 +92,12 @@ impl Store {
         &self.state
     }
 
+    /// Counts the writes of this record, over all restarts.
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// Remembers `state`: writes the older slot, flushes, reads back. On an error the old state
     /// stays in force, on disk and here.
     ///
@@ -101,14 +108,15 @@ impl Store {
             generation: self.generation + 1,
             state,
         };
-        let mut bytes = record::emit(&record).map_err(StoreError::Record)?;
-        bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
+        let emitted = Zeroizing::new(record::emit(&record).map_err(StoreError::Record)?);
+        let mut bytes = Zeroizing::new(vec![0; emitted.len().next_multiple_of(ALIGNMENT)]);
+        bytes[..emitted.len()].copy_from_slice(&emitted);
         let offset = (self.write_to * SLOT_LEN) as u64;
         self.partition.write_all_at(&bytes, offset)?;
         fdatasync(&self.partition).map_err(io::Error::from)?;
         // Drop the page cache, so that the reading is the disk's.
         fadvise(&self.partition, offset, None, Advice::DontNeed).map_err(io::Error::from)?;
-        let mut read = vec![0; bytes.len()];
+        let mut read = Zeroizing::new(vec![0; bytes.len()]);
         self.partition.read_exact_at(&mut read, offset)?;
         if read != bytes {
             return Err(StoreError::ReadBack);

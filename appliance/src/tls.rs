@@ -17,8 +17,9 @@ use rustls::{
     SignatureScheme,
 };
 
-use crate::edge_time::AtItsOwnTime;
+use crate::edge_time::{AtItsOwnTime, Dates};
 use crate::interest::Interest;
+use crate::issuer::Naming;
 
 /// Bytes that may wait to be encrypted and sent, per connection.
 const SEND_BUFFER_MAX: usize = 64 * 1024;
@@ -30,8 +31,7 @@ pub struct Pinned {
     pub control: Arc<ClientConfig>,
     /// For data channels.
     pub data: Arc<ClientConfig>,
-    /// For the edge's time while the clock may be wrong; see [`crate::edge_time`].
-    pub time: Arc<ClientConfig>,
+    roots: Arc<RootCertStore>,
 }
 
 impl Pinned {
@@ -43,13 +43,17 @@ impl Pinned {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(identity.ca.clone()))?;
         let roots = Arc::new(roots);
-        let time = time(roots.clone())?;
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider())
+            .build()
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
+        let verifier = Arc::new(Naming(verifier));
         let config = |alpn: &[u8]| -> Result<Arc<ClientConfig>, rustls::Error> {
             let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(state.private_key.clone()));
             let chain = vec![CertificateDer::from(identity.certificate.clone())];
             let mut config = ClientConfig::builder_with_provider(provider())
                 .with_protocol_versions(&[&rustls::version::TLS13])?
-                .with_root_certificates(roots.clone())
+                .dangerous()
+                .with_custom_certificate_verifier(verifier.clone())
                 .with_client_auth_cert(chain, key)?;
             config.alpn_protocols = vec![alpn.to_vec()];
             Ok(Arc::new(config))
@@ -57,8 +61,29 @@ impl Pinned {
         Ok(Self {
             control: config(ALPN_CONTROL)?,
             data: config(ALPN_DATA)?,
-            time,
+            roots,
         })
+    }
+
+    /// For one question for the edge's time: trusts the same CA, whatever the dates, and notes whether
+    /// they held (see [`crate::edge_time`]). Shows no certificate: the question needs none.
+    ///
+    /// # Errors
+    /// If the cryptographic provider lacks TLS 1.3, which it does not.
+    pub fn time(&self) -> Result<(Arc<ClientConfig>, Arc<Dates>), rustls::Error> {
+        let verifier = WebPkiServerVerifier::builder_with_provider(self.roots.clone(), provider())
+            .build()
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
+        let dates = Arc::new(Dates::default());
+        let verifier = Arc::new(AtItsOwnTime::new(verifier, dates.clone()));
+        let mut config = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![ALPN_TIME.to_vec()];
+        config.resumption = rustls::client::Resumption::disabled();
+        Ok((Arc::new(config), dates))
     }
 }
 
@@ -81,21 +106,6 @@ pub fn enrolment() -> Result<Arc<ClientConfig>, rustls::Error> {
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     config.alpn_protocols = vec![ALPN_ENROL.to_vec()];
-    config.resumption = rustls::client::Resumption::disabled();
-    Ok(Arc::new(config))
-}
-
-/// Trusts the same CA, whatever the dates. Shows no certificate: the question needs none.
-fn time(roots: Arc<RootCertStore>) -> Result<Arc<ClientConfig>, rustls::Error> {
-    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider())
-        .build()
-        .map_err(|error| rustls::Error::General(error.to_string()))?;
-    let mut config = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AtItsOwnTime::new(verifier)))
-        .with_no_client_auth();
-    config.alpn_protocols = vec![ALPN_TIME.to_vec()];
     config.resumption = rustls::client::Resumption::disabled();
     Ok(Arc::new(config))
 }
@@ -182,10 +192,40 @@ pub enum TlsError {
     Name,
 }
 
+impl TlsError {
+    /// How the certificate's dates do not fit this machine's clock, if it is them that do not.
+    #[must_use]
+    pub const fn dates_problem(&self) -> Option<&'static str> {
+        let Self::Tls(rustls::Error::InvalidCertificate(error)) = self else {
+            return None;
+        };
+        match error {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                Some("has expired")
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                Some("is not valid yet")
+            }
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(problem) = self.dates_problem() {
+            return write!(
+                f,
+                "by this machine's clock the edge's certificate {problem}; the edge is asked for \
+                 the time"
+            );
+        }
         match self {
             Self::Io(error) => write!(f, "connection failed: {error}"),
+            Self::Tls(rustls::Error::InvalidCertificate(CertificateError::Other(error))) => write!(
+                f,
+                "the edge's certificate does not verify ({error}); is TLS inspected on the way?"
+            ),
             Self::Tls(rustls::Error::InvalidCertificate(error)) => write!(
                 f,
                 "the edge's certificate does not verify ({error}); is TLS inspected on the way?"

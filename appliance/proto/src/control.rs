@@ -4,6 +4,8 @@
 //! connector                         edge
 //! Hello{version, fingerprint} --->
 //!                             <---  Welcome{name, group, reconnect ..}
+//! PathProbe{4 KiB}            --->
+//!                             <---  PathProbeReply{4 KiB}, within 15 s
 //!        Ping / Pong, both ways, every 15 s
 //!                             <---  OpenSession{grant}
 //! SessionRefused{..}          --->          or a data channel that attaches
@@ -21,13 +23,16 @@ use crate::frame::{Deframer, Frame};
 use crate::keepalive::{Beat, Keepalive};
 use crate::limits;
 use crate::message::{
-    Close, CloseCode, Fingerprint, Hello, KNOWN, Message, OpenSession, Ping, Pong, SessionRefusal,
-    SessionRefused, Welcome,
+    Close, CloseCode, Fingerprint, Hello, KNOWN, Message, OpenSession, PathProbe, PathProbeReply,
+    Ping, Pong, SessionRefusal, SessionRefused, Welcome,
 };
 use crate::outbox::Outbox;
 use crate::time::Instant;
 
 mod fuzz;
+mod path;
+
+use path::Path;
 
 pub use fuzz::fuzz_control;
 
@@ -49,6 +54,8 @@ pub enum ConnectorEvent {
         /// Cap of later ones.
         reconnect_cap: Duration,
     },
+    /// Full-size packets reach the edge and come back.
+    PathProven,
     /// A session is offered; the grant is not checked yet.
     SessionOffered {
         /// The signed grant.
@@ -97,6 +104,7 @@ pub struct Channel<S: Side> {
     events: VecDeque<S::Event>,
     keepalive: Keepalive,
     greeting_deadline: Instant,
+    path: Path,
     ping_nonce: u64,
     /// When the ping that is under way was sent.
     ping_sent: Option<Instant>,
@@ -121,7 +129,11 @@ pub trait Side: Sized {
     ///
     /// # Errors
     /// What the peer did wrong.
-    fn handle_frame(channel: &mut Channel<Self>, frame: Frame<'_>) -> Result<(), Error>;
+    fn handle_frame(
+        channel: &mut Channel<Self>,
+        now: Instant,
+        frame: Frame<'_>,
+    ) -> Result<(), Error>;
 
     /// The event for a peer that closes.
     fn closed(code: CloseCode) -> Self::Event;
@@ -218,6 +230,7 @@ impl<S: Side> Channel<S> {
             events: VecDeque::new(),
             keepalive: Keepalive::new(now, seed),
             greeting_deadline: now + limits::GREETING_MAX,
+            path: Path::Unknown,
             ping_nonce: seed,
             ping_sent: None,
             round_trip: None,
@@ -239,7 +252,8 @@ impl<S: Side> Channel<S> {
     /// Does what is due at `now`.
     ///
     /// # Errors
-    /// [`Error::TimedOut`] if the peer is dead or has not greeted in time.
+    /// [`Error::TimedOut`] if the peer is dead or has not greeted in time, [`Error::PathUnproven`] if
+    /// full-size packets did not come back.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
         let result = match self.state {
             State::Closed => Ok(()),
@@ -252,7 +266,10 @@ impl<S: Side> Channel<S> {
                     })
                 }
             }
-            State::Established => self.beat(now),
+            State::Established => {
+                let path = self.path.handle_timeout(now);
+                path.and_then(|()| self.beat(now))
+            }
         };
         result.inspect_err(|error| self.fail(error))
     }
@@ -269,11 +286,14 @@ impl<S: Side> Channel<S> {
 
     /// When [`Self::handle_timeout`] is due.
     #[must_use]
-    pub const fn poll_timeout(&self) -> Option<Instant> {
+    pub fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
             State::Closed => None,
             State::ExpectGreeting | State::ExpectDecision => Some(self.greeting_deadline),
-            State::Established => Some(self.keepalive.poll_timeout()),
+            State::Established => {
+                let beat = self.keepalive.poll_timeout();
+                Some(self.path.deadline().map_or(beat, |path| path.min(beat)))
+            }
         }
     }
 
@@ -285,9 +305,14 @@ impl<S: Side> Channel<S> {
         }
     }
 
-    /// Asks for a ping at once: after a resume, a carrier or an address change.
-    pub const fn probe(&mut self, now: Instant) {
-        self.keepalive.probe(now);
+    /// Asks for a ping at once, after a resume, a carrier or an address change, and for its
+    /// answer within [`limits::PROBE_MAX`].
+    ///
+    /// Without effect before the greeting is done: that has a deadline of its own.
+    pub fn probe(&mut self, now: Instant) {
+        if self.state == State::Established {
+            self.keepalive.probe(now);
+        }
     }
 
     /// Whether the greeting is done and nobody has closed.
@@ -319,7 +344,7 @@ impl<S: Side> Channel<S> {
                 })
             }
             Beat::Dead => Err(Error::TimedOut {
-                awaited: "an answer to three pings",
+                awaited: "an answer to its pings",
             }),
         }
     }
@@ -363,10 +388,11 @@ impl<S: Side> Channel<S> {
                     && let Some(sent) = self.ping_sent.take()
                 {
                     self.round_trip = Some(now.since(sent));
+                    self.keepalive.answered(sent);
                 }
                 Ok(())
             }
-            _ => S::handle_frame(self, frame),
+            _ => S::handle_frame(self, now, frame),
         }
     }
 
@@ -402,11 +428,16 @@ impl<S: Side> Channel<S> {
 impl Side for ConnectorSide {
     type Event = ConnectorEvent;
 
-    fn handle_frame(channel: &mut Channel<Self>, frame: Frame<'_>) -> Result<(), Error> {
+    fn handle_frame(
+        channel: &mut Channel<Self>,
+        now: Instant,
+        frame: Frame<'_>,
+    ) -> Result<(), Error> {
         match (channel.state, frame.id) {
             (State::ExpectGreeting, Welcome::ID) => {
                 let welcome = Welcome::decode(frame)?;
                 channel.state = State::Established;
+                channel.ask_path(now)?;
                 channel.emit(ConnectorEvent::Welcomed {
                     name: truncated(welcome.name, limits::NAME_MAX).into(),
                     group: truncated(welcome.group, limits::NAME_MAX).into(),
@@ -417,6 +448,9 @@ impl Side for ConnectorSide {
             (State::Established, OpenSession::ID) => {
                 let grant = OpenSession::decode(frame)?.grant.to_vec();
                 channel.emit(ConnectorEvent::SessionOffered { grant })
+            }
+            (State::Established, PathProbeReply::ID) => {
+                channel.handle_path_reply(&PathProbeReply::decode(frame)?)
             }
             _ => channel.stray(frame),
         }
@@ -430,7 +464,11 @@ impl Side for ConnectorSide {
 impl Side for EdgeSide {
     type Event = EdgeEvent;
 
-    fn handle_frame(channel: &mut Channel<Self>, frame: Frame<'_>) -> Result<(), Error> {
+    fn handle_frame(
+        channel: &mut Channel<Self>,
+        _now: Instant,
+        frame: Frame<'_>,
+    ) -> Result<(), Error> {
         match (channel.state, frame.id) {
             (State::ExpectGreeting, Hello::ID) => {
                 let hello = Hello::decode(frame)?;
@@ -447,6 +485,10 @@ impl Side for EdgeSide {
                     reason: refused.reason,
                     detail: truncated(refused.detail, limits::DETAIL_MAX).into(),
                 })
+            }
+            (State::Established, PathProbe::ID) => {
+                let PathProbe { nonce, padding } = PathProbe::decode(frame)?;
+                channel.outbox.push(&PathProbeReply { nonce, padding })
             }
             _ => channel.stray(frame),
         }

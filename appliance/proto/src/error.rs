@@ -25,6 +25,11 @@ pub enum Error {
         /// The bound in bytes.
         max: usize,
     },
+    /// Small messages pass, a full-size one and its answer did not in time.
+    PathUnproven {
+        /// How long its answer was waited for, in seconds.
+        waited_s: u64,
+    },
     /// The peer closed the connection and said why.
     PeerClosed {
         /// The reason it gave.
@@ -66,7 +71,9 @@ impl Error {
         match self {
             Self::FrameLength { .. } => CloseCode::FrameLength,
             Self::InvalidMessage { .. } | Self::TrailingBytes { .. } => CloseCode::InvalidMessage,
-            Self::OutboxFull { .. } | Self::TimedOut { .. } => CloseCode::TimedOut,
+            Self::OutboxFull { .. } | Self::PathUnproven { .. } | Self::TimedOut { .. } => {
+                CloseCode::TimedOut
+            }
             Self::PeerClosed { .. } => CloseCode::Normal,
             Self::ProofInvalid => CloseCode::ProofInvalid,
             Self::NonceMismatch | Self::UnexpectedMessage { .. } => CloseCode::UnexpectedMessage,
@@ -89,6 +96,17 @@ impl fmt::Display for Error {
                     "peer does not read: {max} bytes wait for it, which is the limit"
                 )
             }
+            Self::PathUnproven { waited_s } => write!(
+                f,
+                "full-size packets do not reach the edge and come back in {waited_s} s: lower the \
+                 network's MTU (DHCP option 26), or let ICMP \"too big\" pass"
+            ),
+            Self::PeerClosed {
+                code: crate::message::CloseCode::UnknownMessage,
+            } => f.write_str(
+                "peer closed the connection: it does not know a message of this version; the older \
+                 side needs an update",
+            ),
             Self::PeerClosed { code } => write!(f, "peer closed the connection: {code}"),
             Self::ProofInvalid => write!(f, "peer could not prove that it knows the key"),
             Self::TrailingBytes { id, extra } => {

@@ -5,7 +5,7 @@
 
 use core::time::Duration;
 
-use crate::limits::{PING_INTERVAL, PINGS_DEAD, PINGS_SUSPECT};
+use crate::limits::{PING_INTERVAL, PINGS_DEAD, PINGS_SUSPECT, PROBE_MAX};
 use crate::time::Instant;
 
 /// Heartbeat of one control channel.
@@ -15,6 +15,8 @@ pub struct Keepalive {
     ping_at: Instant,
     /// Pings sent since the peer was last heard of.
     unanswered: u32,
+    /// Since when the answer to a ping, and nothing less, is awaited.
+    probed_at: Option<Instant>,
     /// State of the jitter, see [`jitter`].
     seed: u64,
 }
@@ -37,6 +39,7 @@ impl Keepalive {
         let mut keepalive = Self {
             ping_at: now,
             unanswered: 0,
+            probed_at: None,
             seed,
         };
         keepalive.ping_at = now + keepalive.interval();
@@ -48,8 +51,17 @@ impl Keepalive {
         self.unanswered = 0;
     }
 
+    /// The peer answered the ping that was sent at `sent`. What else it said may have been on its way
+    /// for long, or in this machine already.
+    pub fn answered(&mut self, sent: Instant) {
+        self.probed_at = self.probed_at.filter(|probed| sent < *probed);
+    }
+
     /// What is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) -> Beat {
+        if self.probed_at.is_some_and(|at| at + PROBE_MAX <= now) {
+            return Beat::Dead;
+        }
         if now < self.ping_at {
             return Beat::Wait;
         }
@@ -61,15 +73,18 @@ impl Keepalive {
         Beat::Ping
     }
 
-    /// Asks for a ping at once: after a resume, a carrier or an address change.
-    pub const fn probe(&mut self, now: Instant) {
+    /// Asks for a ping at once, after a resume, a carrier or an address change, and for its
+    /// answer within [`PROBE_MAX`]. Asking again meanwhile gives no more time.
+    pub fn probe(&mut self, now: Instant) {
         self.ping_at = now;
+        self.probed_at.get_or_insert(now);
     }
 
     /// When [`Self::handle_timeout`] is due.
     #[must_use]
-    pub const fn poll_timeout(&self) -> Instant {
-        self.ping_at
+    pub fn poll_timeout(&self) -> Instant {
+        self.probed_at
+            .map_or(self.ping_at, |at| self.ping_at.min(at + PROBE_MAX))
     }
 
     /// Whether a ping went unanswered: new sessions should go elsewhere.
@@ -85,8 +100,9 @@ impl Keepalive {
     }
 }
 
-/// A delay in `0..=spread`, from a generator that need not be secure (`SplitMix64`).
-pub(crate) fn jitter(seed: &mut u64, spread: Duration) -> Duration {
+/// A delay in `0..=spread`, from a generator that need not be secure (`SplitMix64`) and keeps its state
+/// in `seed`.
+pub fn jitter(seed: &mut u64, spread: Duration) -> Duration {
     *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut mixed = *seed;
     mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -132,5 +148,26 @@ mod tests {
         assert_eq!(keepalive.handle_timeout(Instant::default()), Beat::Wait);
         keepalive.probe(Instant::default());
         assert_eq!(keepalive.handle_timeout(Instant::default()), Beat::Ping);
+    }
+
+    #[test]
+    fn a_probed_peer_is_dead_in_five_seconds_and_one_that_answers_is_not() {
+        let mut keepalive = Keepalive::new(Instant::default(), 1);
+        let mut now = Instant::from_micros(3_000_000);
+        keepalive.probe(now);
+        assert_eq!(keepalive.handle_timeout(now), Beat::Ping);
+        keepalive.answered(now);
+        now = now + PROBE_MAX;
+        assert_eq!(keepalive.handle_timeout(now), Beat::Wait);
+        for _ in 0..2 {
+            keepalive.probe(now);
+            assert_eq!(keepalive.handle_timeout(now), Beat::Ping);
+            // Neither old bytes nor the answer to an older ping prove anything.
+            keepalive.heard();
+            keepalive.answered(Instant::default());
+            now = now + PROBE_MAX / 2;
+        }
+        assert_eq!(keepalive.poll_timeout(), now);
+        assert_eq!(keepalive.handle_timeout(now), Beat::Dead);
     }
 }

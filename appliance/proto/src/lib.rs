@@ -15,6 +15,7 @@
 //! 7. [`grant`], [`address`]: what a session may reach.
 //! 8. [`keepalive`], [`backoff`]: when a peer is dead, and when to try again.
 //! 9. [`record`]: the state record on disk. [`local`]: what the machine's own processes tell each other.
+//! 10. [`dns`], [`resolve`]: the addresses of a host, from resolvers that may lie or be silent.
 //!
 //! A machine is driven with five verbs:
 //!
@@ -56,3 +57,6 @@ pub mod keepalive;
 pub mod local;
 pub mod network;
 pub mod record;
+
+pub mod dns;
+pub mod resolve;

@@ -35,6 +35,18 @@ pub const GREETING_MAX: Duration = Duration::from_secs(20);
 /// Mean time between two pings.
 pub const PING_INTERVAL: Duration = Duration::from_secs(15);
 
+/// How long a peer may take to answer the ping that it is probed with: after a resume, a carrier or an
+/// address change the connection is either there or to be made anew.
+pub const PROBE_MAX: Duration = Duration::from_secs(5);
+
+/// How long a full-size message and its answer may take after the welcome. Long enough for the
+/// kernel to find a smaller size by itself (`tcp_mtu_probing`: two or three retransmissions).
+pub const PATH_PROOF_MAX: Duration = Duration::from_secs(15);
+
+/// Padding of a [`crate::message::PathProbe`] in bytes. With the longest nonce the body is as large
+/// as any may be: more than two packets of 1,500 bytes, so one of them is full.
+pub const PATH_PADDING_LEN: usize = FRAME_BODY_MAX - 10 - 2;
+
 /// Pings without any answer after which a peer is *suspect*: new sessions go elsewhere.
 pub const PINGS_SUSPECT: u32 = 1;
 

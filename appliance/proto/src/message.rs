@@ -78,6 +78,8 @@ messages! {
     Pong = 0x0203,
     OpenSession<'a> = 0x0204,
     SessionRefused<'a> = 0x0205,
+    PathProbe<'a> = 0x0206,
+    PathProbeReply<'a> = 0x0207,
     Attach = 0x0300,
     Attached = 0x0301,
     TimeRequest = 0x0400,
@@ -308,6 +310,26 @@ impl fmt::Display for SessionRefusal {
             Self::TooManySessions => "the connector carries as many sessions as it can",
         })
     }
+}
+
+/// Connector to edge, right behind the [`Welcome`]: do full-size packets reach you?
+///
+/// Not ignorable: an edge that does not know it says so, which is not the same as silence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathProbe<'a> {
+    /// Random enough to tell the answer from one to another probe; comes back.
+    pub nonce: u64,
+    /// [`crate::limits::PATH_PADDING_LEN`] bytes that mean nothing.
+    pub padding: &'a [u8],
+}
+
+/// The answer to a [`PathProbe`]: do full-size packets come back?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathProbeReply<'a> {
+    /// The probe's nonce.
+    pub nonce: u64,
+    /// As many bytes as the probe's padding had.
+    pub padding: &'a [u8],
 }
 
 /// Connector to edge, first and only message of its on a data channel. Raw bytes follow the answer.

@@ -6,21 +6,25 @@
 //!
 //! ```text
 //!  0  magic       8  "OUTGATE\0"
-//!  8  version     2  big-endian; 1: the payload is postcard(State), not sealed
+//!  8  version     2  big-endian; 2: the payload is postcard(State), not sealed; 1: an older State
 //! 10  reserved    2  zero
 //! 12  length      4  of the payload, big-endian
 //! 16  generation  8  big-endian; the higher of two good slots is the newest
 //! 24  digest     32  SHA-256 over bytes 0..24 and the payload
 //! 56  payload
 //! ```
+//!
+//! A record of version 1 is read as one of version 2 that knows no more; what is written is version 2.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
 use ring::digest;
-use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::Zeroizing;
+
+mod state;
+
+pub use state::{EdgeAddresses, Identity, ProxyCredentials, State};
 
 /// Bytes of one slot.
 pub const SLOT_LEN: usize = 64 * 1024;
@@ -28,63 +32,15 @@ pub const SLOT_LEN: usize = 64 * 1024;
 pub const SLOTS: usize = 2;
 
 const MAGIC: &[u8; 8] = b"OUTGATE\0";
-const VERSION: u16 = 1;
+/// The version that is written.
+const VERSION: u16 = 2;
+/// The oldest that is read.
+const VERSION_MIN: u16 = 1;
 const DIGEST_AT: usize = 24;
 const PAYLOAD_AT: usize = 56;
 /// Largest payload.
 const PAYLOAD_MAX: u32 = 64 * 1024 - 56;
 const _: () = assert!(PAYLOAD_MAX as usize + PAYLOAD_AT == SLOT_LEN);
-
-/// What is remembered. Wiped when dropped; `Debug` shows no secret.
-#[derive(Clone, Default, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
-pub struct State {
-    /// The connector's private key, PKCS#8 DER. Present from before the first enrolment request.
-    pub private_key: Vec<u8>,
-    /// `host:port` of the edge.
-    pub edge: String,
-    /// What enrolment gave; empty until then.
-    pub identity: Option<Identity>,
-    /// The last time the clock was known to be right, seconds since 1970; a floor for the next boot.
-    pub last_good_time: u64,
-}
-
-/// An enrolled connector's identity. Nothing in it is secret; the private key is beside it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
-pub struct Identity {
-    /// The edge's CA certificate, DER: the only trust anchor.
-    pub ca: Vec<u8>,
-    /// The connector's certificate, DER.
-    pub certificate: Vec<u8>,
-    /// Its id at the edge.
-    pub connector_id: [u8; 16],
-    /// Its name.
-    pub name: String,
-    /// Its group.
-    pub group: String,
-    /// Ed25519 public key that signs grants.
-    pub grant_key: [u8; 32],
-}
-
-impl fmt::Debug for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self
-            .identity
-            .as_ref()
-            .map(|identity| identity.name.as_str());
-        f.debug_struct("State")
-            .field("edge", &self.edge)
-            .field("name", &name)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
-}
 
 /// A record read from a slot.
 #[derive(Clone, Debug)]
@@ -127,7 +83,10 @@ impl fmt::Display for SlotError {
             Self::Magic => f.write_str("not a state record"),
             Self::Payload => f.write_str("payload does not decode"),
             Self::Version { version } => {
-                write!(f, "version {version}, this image knows version {VERSION}")
+                write!(
+                    f,
+                    "version {version}, this image knows versions {VERSION_MIN} to {VERSION}"
+                )
             }
         }
     }
@@ -150,7 +109,7 @@ pub fn parse(slot: &[u8]) -> Result<Record, SlotError> {
         });
     }
     let version = u16::from_be_bytes([header[8], header[9]]);
-    if version != VERSION {
+    if !(VERSION_MIN..=VERSION).contains(&version) {
         return Err(SlotError::Version { version });
     }
     let len = u32::from_be_bytes([header[12], header[13], header[14], header[15]]);
@@ -165,10 +124,8 @@ pub fn parse(slot: &[u8]) -> Result<Record, SlotError> {
     let mut generation = [0; 8];
     generation.copy_from_slice(&header[16..DIGEST_AT]);
     let generation = u64::from_be_bytes(generation);
-    match postcard::take_from_bytes(payload) {
-        Ok((state, [])) => Ok(Record { generation, state }),
-        Ok(_) | Err(_) => Err(SlotError::Payload),
-    }
+    let state = state::decode(version, payload).ok_or(SlotError::Payload)?;
+    Ok(Record { generation, state })
 }
 
 /// The bytes of a slot for a record; shorter than [`SLOT_LEN`].
@@ -176,20 +133,25 @@ pub fn parse(slot: &[u8]) -> Result<Record, SlotError> {
 /// # Errors
 /// [`SlotError::Length`] if the state does not fit.
 pub fn emit(record: &Record) -> Result<Vec<u8>, SlotError> {
-    let mut slot = alloc::vec![0; SLOT_LEN];
-    let payload_len = postcard::to_slice(&record.state, &mut slot[PAYLOAD_AT..])
-        .map_err(|_| SlotError::Length { len: u32::MAX })?
-        .len();
-    let announced = u32::try_from(payload_len).map_err(|_| SlotError::Length { len: u32::MAX })?;
-    slot.truncate(PAYLOAD_AT + payload_len);
-    let (header, payload) = slot.split_at_mut(PAYLOAD_AT);
+    let mut payload = Zeroizing::new(alloc::vec![0; SLOT_LEN - PAYLOAD_AT]);
+    let payload = postcard::to_slice(&record.state, &mut payload)
+        .map_err(|_| SlotError::Length { len: u32::MAX })?;
+    Ok(seal(VERSION, record.generation, payload))
+}
+
+/// A slot with this payload under a header that fits; `payload` is at most [`PAYLOAD_MAX`] long.
+fn seal(version: u16, generation: u64, payload: &[u8]) -> Vec<u8> {
+    let announced = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    let mut slot = alloc::vec![0; PAYLOAD_AT + payload.len()];
+    let (header, body) = slot.split_at_mut(PAYLOAD_AT);
+    body.copy_from_slice(payload);
     header[..8].copy_from_slice(MAGIC);
-    header[8..10].copy_from_slice(&VERSION.to_be_bytes());
+    header[8..10].copy_from_slice(&version.to_be_bytes());
     header[12..16].copy_from_slice(&announced.to_be_bytes());
-    header[16..DIGEST_AT].copy_from_slice(&record.generation.to_be_bytes());
-    let digest = digest_of(&header[..DIGEST_AT], payload);
+    header[16..DIGEST_AT].copy_from_slice(&generation.to_be_bytes());
+    let digest = digest_of(&header[..DIGEST_AT], body);
     header[DIGEST_AT..].copy_from_slice(&digest);
-    Ok(slot)
+    slot
 }
 
 /// What the two slots of a partition say together.
@@ -221,6 +183,18 @@ pub fn newest(slots: [&[u8]; SLOTS]) -> Newest {
     }
 }
 
+/// The last time the clock was known to be right, seconds since 1970, of the newest record in the
+/// first `SLOTS * SLOT_LEN` bytes of a state partition; `None` if there is no record, or it never was.
+///
+/// For PID 1, which needs nothing else of the record and keeps nothing else: what is decoded beside
+/// the time is wiped before this returns. The bytes themselves hold secrets: the caller wipes them.
+#[must_use]
+pub fn last_good_time(partition: &[u8]) -> Option<u64> {
+    let (a, b) = partition.split_at_checked(SLOT_LEN)?;
+    let record = newest([a, b]).record?;
+    Some(record.state.last_good_time).filter(|time| *time != 0)
+}
+
 fn digest_of(header: &[u8], payload: &[u8]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(header);
@@ -230,16 +204,30 @@ fn digest_of(header: &[u8], payload: &[u8]) -> [u8; 32] {
     bytes
 }
 
-/// Body of the fuzz target `record`: any bytes, never a panic; what parses is what was emitted.
+/// Body of the fuzz target `record`: any bytes as a slot, and as a payload of each version under a
+/// header that fits. Never a panic; what parses is written, and reads as the same.
+///
+/// # Panics
+/// If a record does not survive its slot.
 pub fn fuzz_record(data: &[u8]) {
-    if let Ok(record) = parse(data) {
-        let again = emit(&record).and_then(|slot| parse(&slot));
-        assert!(again.is_ok_and(|again| again.generation == record.generation));
+    survives(data);
+    for version in VERSION_MIN..=VERSION {
+        survives(&seal(version, 7, data));
     }
+    let _ = last_good_time(data);
+}
+
+fn survives(slot: &[u8]) {
+    let Ok(record) = parse(slot) else { return };
+    let Ok(emitted) = emit(&record) else { return };
+    let again = parse(&emitted).and_then(|again| emit(&again));
+    assert!(again == Ok(emitted), "a record changed in its slot");
 }
 
 #[cfg(test)]
 mod tests {
+    use core::net::{Ipv4Addr, Ipv6Addr};
+
     use super::*;
     use proptest::prelude::*;
 
@@ -296,7 +284,35 @@ mod tests {
     #[test]
     fn debug_output_has_no_secret() {
         let text = alloc::format!("{:?}", sample(1));
-        assert!(!text.contains("42, 42"), "{text}");
+        assert!(
+            !text.contains("42, 42") && !text.contains("hunter2"),
+            "{text}"
+        );
+        let credentials = sample(1).state.proxy_credentials.clone();
+        assert!(!alloc::format!("{credentials:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn the_floor_of_the_clock_is_read_from_the_newest_record_only() {
+        let mut partition = alloc::vec![0; SLOTS * SLOT_LEN];
+        assert_eq!(last_good_time(&partition), None);
+        let mut never = sample(8);
+        never.state.last_good_time = 0;
+        for (at, record, wanted) in [(0, sample(7), Some(1_700_000_000)), (SLOT_LEN, never, None)] {
+            let slot = emit(&record).unwrap();
+            partition[at..at + slot.len()].copy_from_slice(&slot);
+            assert_eq!(last_good_time(&partition), wanted);
+        }
+        assert_eq!(last_good_time(&partition[..SLOT_LEN]), Some(1_700_000_000));
+        assert_eq!(last_good_time(&[]), None);
+    }
+
+    #[test]
+    fn a_record_of_another_version_is_named_and_not_read() {
+        for version in [0, VERSION + 1, u16::MAX] {
+            let slot = seal(version, 1, &emit(&sample(1)).unwrap()[PAYLOAD_AT..]);
+            assert_eq!(parse(&slot).err(), Some(SlotError::Version { version }));
+        }
     }
 
     proptest! {
@@ -320,6 +336,15 @@ mod tests {
             edge: "edge.example:443".into(),
             identity: Some(identity),
             last_good_time: 1_700_000_000,
+            edge_addresses: EdgeAddresses::from_slice(&[
+                Ipv6Addr::LOCALHOST.into(),
+                Ipv4Addr::new(192, 0, 2, 7).into(),
+            ])
+            .unwrap(),
+            proxy_credentials: Some(ProxyCredentials {
+                user: "plant".into(),
+                password: "hunter2".into(),
+            }),
         };
         Record { generation, state }
     }

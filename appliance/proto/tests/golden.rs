@@ -5,8 +5,8 @@
 use connector_proto::frame::Frame;
 use connector_proto::message::{
     Attach, Attached, Close, CloseCode, EnrolAccepted, EnrolHello, EnrolProof, EnrolRefusal,
-    EnrolRefused, EnrolRequest, Fingerprint, Hello, KNOWN, Message, OpenSession, Ping, Pong,
-    SessionRefusal, SessionRefused, TimeReply, TimeRequest, Welcome,
+    EnrolRefused, EnrolRequest, Fingerprint, Hello, KNOWN, Message, OpenSession, PathProbe,
+    PathProbeReply, Ping, Pong, SessionRefusal, SessionRefused, TimeReply, TimeRequest, Welcome,
 };
 use connector_proto::time::UnixSeconds;
 
@@ -129,6 +129,20 @@ fn every_message_has_the_bytes_it_was_released_with() {
             detail: "no",
         },
         &format!("{}01026e6f", "77".repeat(16)),
+    );
+    golden.check(
+        &PathProbe {
+            nonce: 300,
+            padding: &[0; 3],
+        },
+        "ac0203000000",
+    );
+    golden.check(
+        &PathProbeReply {
+            nonce: 300,
+            padding: &[0; 3],
+        },
+        "ac0203000000",
     );
     golden.check(
         &Attach {

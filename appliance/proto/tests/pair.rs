@@ -446,6 +446,8 @@ fn established() -> (Channel<ConnectorSide>, Channel<EdgeSide>) {
         connector.poll_event(),
         Some(ConnectorEvent::Welcomed { .. })
     ));
+    exchange(now, &mut connector, &mut edge);
+    assert_eq!(connector.poll_event(), Some(ConnectorEvent::PathProven));
     (connector, edge)
 }
 

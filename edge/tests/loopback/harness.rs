@@ -20,7 +20,8 @@ use edge::store::users::NewUser;
 use edge::{Config, Edge, Running, passwords};
 
 pub use connector::{
-    Conduct, Identity, Machine, TestConnector, attach, enrol, enrol_without_hearing, next_event,
+    Conduct, FINGERPRINT, Identity, Machine, TestConnector, attach, enrol, enrol_without_hearing,
+    next_event,
 };
 pub use tls::{Tls, dial};
 pub use user::{

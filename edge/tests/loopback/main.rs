@@ -9,6 +9,7 @@ mod bad_peers;
 mod certificates;
 mod edge_time;
 mod enrolment;
+mod path;
 mod process;
 mod proxy;
 mod restart;

@@ -41,6 +41,8 @@ async fn a_killed_edge_starts_again_where_it_was_and_its_connectors_need_no_key(
         "{event:?}"
     );
     assert_eq!(scratch.json(&["key", "list"])[0]["uses"], 1);
+    let proof = soon("the proof", next_event(&mut tls, &mut channel)).await;
+    assert_eq!(proof.unwrap(), ConnectorEvent::PathProven);
 
     let ended = tokio::task::spawn_blocking(move || edge.terminate());
     let farewell = soon("the farewell", next_event(&mut tls, &mut channel))

@@ -30,6 +30,8 @@ struct World {
     connector: Channel<ConnectorSide>,
     edge: Channel<EdgeSide>,
     now: Instant,
+    /// How often the path was proven.
+    proofs: u32,
 }
 
 impl World {
@@ -45,6 +47,7 @@ impl World {
             connector,
             edge: Channel::edge(now, 2),
             now,
+            proofs: 0,
         }
     }
 
@@ -140,12 +143,15 @@ impl World {
         let result = self.connector.handle_input(self.now, bytes);
         check(&self.connector, &result);
         while let Some(event) = self.connector.poll_event() {
-            if let ConnectorEvent::Welcomed { name, group, .. } = event {
-                assert!(
+            match event {
+                ConnectorEvent::Welcomed { name, group, .. } => assert!(
                     name.len().max(group.len()) <= limits::NAME_MAX,
                     "{name:?} {group:?}"
-                );
+                ),
+                ConnectorEvent::PathProven => self.proofs += 1,
+                ConnectorEvent::SessionOffered { .. } | ConnectorEvent::Closed { .. } => {}
             }
+            assert!(self.proofs <= 1, "one question, one answer");
         }
     }
 
@@ -218,11 +224,15 @@ mod tests {
     const DELIVER_TO_CONNECTOR: u8 = 0x80;
 
     #[test]
-    fn the_script_of_an_honest_greeting_establishes_both_ends() {
+    fn the_script_of_an_honest_greeting_establishes_both_ends_and_proves_the_path() {
         let mut world = World::new();
-        world.step(DELIVER_TO_EDGE, 0, &[]);
-        world.step(DELIVER_TO_CONNECTOR, 0, &[]);
-        assert!(world.connector.is_established() && world.edge.is_established());
+        for _ in 0..2 {
+            assert!(!world.connector.is_path_proven());
+            world.step(DELIVER_TO_EDGE, 0, &[]);
+            world.step(DELIVER_TO_CONNECTOR, 0, &[]);
+            assert!(world.connector.is_established() && world.edge.is_established());
+        }
+        assert!(world.connector.is_path_proven());
     }
 
     #[test]

@@ -209,7 +209,8 @@ impl TestConnector {
                         let _ = sender.send(code);
                         return;
                     }
-                    Ok(event) => panic!("{event:?}"),
+                    Ok(ControlEvent::PathProven) => {}
+                    Ok(event @ ControlEvent::Welcomed { .. }) => panic!("{event:?}"),
                     Err(_) => return,
                 }
             }

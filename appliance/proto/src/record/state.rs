@@ -1,0 +1,123 @@
+//! What a state record says, in each version of its payload.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// Addresses at which the edge was reached, the last one first. More than eight are those of an edge
+/// that moves about, whose oldest addresses are worth nothing.
+pub type EdgeAddresses = heapless::Vec<IpAddr, 8>;
+
+/// What is remembered: the payload of version 2. Wiped when dropped; `Debug` shows no secret.
+#[derive(Clone, Default, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+pub struct State {
+    /// The connector's private key, PKCS#8 DER. Present from before the first enrolment request.
+    pub private_key: Vec<u8>,
+    /// `host:port` of the edge.
+    pub edge: String,
+    /// What enrolment gave; empty until then.
+    pub identity: Option<Identity>,
+    /// The last time the clock was known to be right, seconds since 1970; a floor for the next boot.
+    /// 0 if it never was.
+    pub last_good_time: u64,
+    /// Where the edge was reached, for when no resolver answers.
+    #[zeroize(skip)]
+    pub edge_addresses: EdgeAddresses,
+    /// What the HTTP proxy is told about who asks.
+    pub proxy_credentials: Option<ProxyCredentials>,
+}
+
+/// An enrolled connector's identity. Nothing in it is secret; the private key is beside it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+pub struct Identity {
+    /// The edge's CA certificate, DER: the only trust anchor.
+    pub ca: Vec<u8>,
+    /// The connector's certificate, DER.
+    pub certificate: Vec<u8>,
+    /// Its id at the edge.
+    pub connector_id: [u8; 16],
+    /// Its name.
+    pub name: String,
+    /// Its group.
+    pub group: String,
+    /// Ed25519 public key that signs grants.
+    pub grant_key: [u8; 32],
+}
+
+/// User and password for an HTTP proxy (RFC 7617), as the operator typed them.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+pub struct ProxyCredentials {
+    /// The user; without a colon.
+    pub user: String,
+    /// The password.
+    pub password: String,
+}
+
+/// The payload of version 1. Read, never written.
+#[derive(Default, Deserialize, Zeroize, ZeroizeOnDrop)]
+struct StateV1 {
+    private_key: Vec<u8>,
+    edge: String,
+    identity: Option<Identity>,
+    last_good_time: u64,
+}
+
+impl From<StateV1> for State {
+    fn from(mut old: StateV1) -> Self {
+        Self {
+            private_key: core::mem::take(&mut old.private_key),
+            edge: core::mem::take(&mut old.edge),
+            identity: old.identity.take(),
+            last_good_time: old.last_good_time,
+            edge_addresses: EdgeAddresses::new(),
+            proxy_credentials: None,
+        }
+    }
+}
+
+/// Decodes a payload of `version`; `None` if it is not exactly one, or the version is not known.
+pub(super) fn decode(version: u16, payload: &[u8]) -> Option<State> {
+    match version {
+        1 => whole::<StateV1>(payload).map(State::from),
+        2 => whole(payload),
+        _ => None,
+    }
+}
+
+fn whole<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Option<T> {
+    match postcard::take_from_bytes(payload) {
+        Ok((state, [])) => Some(state),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self
+            .identity
+            .as_ref()
+            .map(|identity| identity.name.as_str());
+        f.debug_struct("State")
+            .field("edge", &self.edge)
+            .field("name", &name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ProxyCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProxyCredentials(..)")
+    }
+}
