@@ -6,10 +6,11 @@
 //! 2. [`connector`]: decides what follows from what the operator, PID 1 and the edge said.
 //! 3. [`tunnel`] and [`session`]: one connection to the edge, one session; both go on in `turn`s that
 //!    never block. [`pump`] carries a session's bytes.
-//! 4. [`lookup`] (over [`dns`]), [`dial`], [`tls`]: names, TCP, TLS. [`edge_time`]: whom to believe
-//!    while the clock may be wrong.
-//! 5. [`store`], [`identity`], [`edge_name`]: the state record, the key pair, the edge's name.
-//! 6. [`clock`], [`logger`].
+//! 4. [`reach`]: TCP to the edge, directly or through an HTTP [`proxy`].
+//! 5. [`lookup`], [`dial`], [`tls`]: names, TCP, TLS. [`edge_time`]: whom to believe
+//!    while the clock may be wrong; [`issuer`]: who inspects TLS on the way.
+//! 6. [`store`], [`identity`], [`edge_name`]: the state record, the key pair, the edge's name.
+//! 7. [`clock`], [`logger`].
 //!
 //! The console is [`console`], a process of its own without network access.
 
@@ -19,14 +20,16 @@ pub mod local_channel;
 
 pub mod connector;
 
-pub mod proxy;
 pub mod pump;
 pub mod session;
 pub mod tunnel;
 
+pub mod proxy;
+pub mod reach;
+
 pub mod dial;
-pub mod dns;
 pub mod edge_time;
+pub mod issuer;
 pub mod lookup;
 pub mod tls;
 

@@ -19,6 +19,7 @@ use crate::interest::Watch;
 use crate::lookup::{self, Lookup, LookupError};
 use crate::proxy::Proxy;
 use crate::pump::{Broken, Carried, Pump, Turn, UserSpace};
+use crate::reach::{self, Reach, ReachError, Route};
 use crate::tls::{TlsError, TlsStream};
 
 /// What a session needs to know of the machine and the edge when it starts.
@@ -32,10 +33,14 @@ pub struct Context {
     pub gateways: Vec<IpAddr>,
     /// The proxy through which the edge is reached.
     pub proxy: Option<Proxy>,
-    /// The edge, as the control channel reached it.
+    /// Whom the control channel's TCP reached: the edge, or the proxy.
     pub edge: SocketAddr,
-    /// The edge's name, for TLS.
+    /// Every address of the edge and of the proxy that is known: no application is at one of them.
+    pub edges: Vec<IpAddr>,
+    /// The edge's name, for TLS and for the proxy.
     pub edge_host: String,
+    /// The edge's port, for the proxy.
+    pub edge_port: u16,
     /// TLS of data channels.
     pub config: Arc<ClientConfig>,
 }
@@ -63,9 +68,9 @@ pub struct Session {
 enum State {
     LookingUp(Lookup),
     DiallingApplication(Dial),
-    DiallingEdge {
+    ReachingEdge {
         application: TcpStream,
-        dial: Dial,
+        reach: Reach,
     },
     Attaching {
         application: TcpStream,
@@ -138,16 +143,14 @@ impl Session {
             State::LookingUp(lookup) => go_on_with_lookup(now, &target, &context, lookup.turn(now)),
             State::DiallingApplication(dial) => match dial.turn(now) {
                 dial::Step::Pending(dial) => Ok(State::DiallingApplication(dial)),
-                dial::Step::Connected(application, _) => dial_edge(now, application, &context),
+                dial::Step::Connected(application, _) => {
+                    reach_edge(now, application, target.session, &context)
+                }
                 dial::Step::Failed(error) => Err(application_refusal(&error)),
             },
-            State::DiallingEdge { application, dial } => match dial.turn(now) {
-                dial::Step::Pending(dial) => Ok(State::DiallingEdge { application, dial }),
-                dial::Step::Connected(socket, _) => {
-                    attach(now, application, socket, session, &context)
-                }
-                dial::Step::Failed(error) => Err(edge_refusal(&error)),
-            },
+            State::ReachingEdge { application, reach } => {
+                go_on_reaching(now, application, session, &context, reach.turn(now))
+            }
             State::Attaching {
                 application,
                 channel,
@@ -177,9 +180,8 @@ impl Session {
     pub fn watch<'a>(&'a self, watch: &mut Watch<'a>, token: u64) {
         match &self.state {
             State::LookingUp(lookup) => lookup.watch(watch, token),
-            State::DiallingApplication(dial) | State::DiallingEdge { dial, .. } => {
-                dial.watch(watch, token);
-            }
+            State::DiallingApplication(dial) => dial.watch(watch, token),
+            State::ReachingEdge { reach, .. } => reach.watch(watch, token),
             State::Attaching { channel, .. } => watch.add(token, channel, channel.interest(true)),
             State::Pumping(pump) => pump.watch(watch, token),
         }
@@ -191,9 +193,8 @@ impl Session {
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::LookingUp(lookup) => Some(lookup.deadline()),
-            State::DiallingApplication(dial) | State::DiallingEdge { dial, .. } => {
-                Some(dial.deadline())
-            }
+            State::DiallingApplication(dial) => Some(dial.deadline()),
+            State::ReachingEdge { reach, .. } => Some(reach.deadline()),
             State::Attaching { attaching, .. } => Some(attaching.deadline()),
             State::Pumping(pump) => pump.has_work().then(Instant::default),
         }
@@ -206,7 +207,7 @@ impl Session {
             State::Pumping(pump) => pump.carried(),
             State::LookingUp(_)
             | State::DiallingApplication(_)
-            | State::DiallingEdge { .. }
+            | State::ReachingEdge { .. }
             | State::Attaching { .. } => Carried::default(),
         }
     }
@@ -232,11 +233,10 @@ fn dial_application(
     context: &Context,
     addresses: &[IpAddr],
 ) -> Result<State, Refusal> {
-    let edges = [context.edge.ip()];
     let surroundings = Surroundings {
         own: &context.own,
         gateways: &context.gateways,
-        edges: &edges,
+        edges: &context.edges,
     };
     let mut allowed = Vec::new();
     let mut denied = None;
@@ -255,20 +255,40 @@ fn dial_application(
     }
     match dial::start(now, &allowed, target.port) {
         dial::Step::Pending(dial) => Ok(State::DiallingApplication(dial)),
-        dial::Step::Connected(application, _) => dial_edge(now, application, context),
+        dial::Step::Connected(application, _) => {
+            reach_edge(now, application, target.session, context)
+        }
         dial::Step::Failed(error) => Err(application_refusal(&error)),
     }
 }
 
-fn dial_edge(now: Instant, application: TcpStream, context: &Context) -> Result<State, Refusal> {
-    match dial::start(now, &[context.edge.ip()], context.edge.port()) {
-        dial::Step::Pending(dial) => Ok(State::DiallingEdge { application, dial }),
-        // A non-blocking connect never completes at once; taken as pending's turn otherwise.
-        dial::Step::Connected(..) => Err((
-            SessionRefusal::Unreachable,
-            "data channel: connected too early".into(),
-        )),
-        dial::Step::Failed(error) => Err(edge_refusal(&error)),
+/// Goes the way that the control channel went; the proxy resolves the edge's name anew.
+fn reach_edge(
+    now: Instant,
+    application: TcpStream,
+    session: [u8; 16],
+    context: &Context,
+) -> Result<State, Refusal> {
+    let route = Route {
+        host: context.edge_host.clone(),
+        port: context.edge_port,
+        proxy: context.proxy.clone(),
+    };
+    let step = reach::start_at(now, route, context.edge);
+    go_on_reaching(now, application, session, context, step)
+}
+
+fn go_on_reaching(
+    now: Instant,
+    application: TcpStream,
+    session: [u8; 16],
+    context: &Context,
+    step: reach::Step,
+) -> Result<State, Refusal> {
+    match step {
+        reach::Step::Pending(reach) => Ok(State::ReachingEdge { application, reach }),
+        reach::Step::Reached(reached) => attach(now, application, reached.socket, session, context),
+        reach::Step::Failed(error) => Err(edge_refusal(&error)),
     }
 }
 
@@ -345,7 +365,7 @@ fn application_refusal(error: &dial::DialError) -> Refusal {
     (reason, error.to_string())
 }
 
-fn edge_refusal(error: &dial::DialError) -> Refusal {
+fn edge_refusal(error: &ReachError) -> Refusal {
     (
         SessionRefusal::Unreachable,
         format!("data channel: {error}"),

@@ -1,4 +1,6 @@
-//! The connection to the edge: resolve, dial, handshake, then enrol or hold the control channel.
+//! The connection to the edge: reach it, handshake, then enrol or hold the control channel.
+
+mod drive;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,10 +17,11 @@ use connector_proto::time::Instant;
 use rustls::ClientConfig;
 
 use crate::clock;
-use crate::dial::{self, Dial, DialError};
+use crate::dial::DialError;
 use crate::interest::Watch;
-use crate::lookup::{self, Lookup, LookupError};
-use crate::proxy::Proxy;
+use crate::lookup::LookupError;
+use crate::proxy::{Proxy, ProxyError};
+use crate::reach::{self, Reach, ReachError, Route};
 use crate::tls::{TlsError, TlsStream};
 
 /// What a connection to the edge is for, and what it needs.
@@ -71,13 +74,14 @@ pub struct Plan {
 pub struct Tunnel {
     plan: Plan,
     address: Option<SocketAddr>,
+    /// Addresses that were found for whom TCP goes to.
+    found: Vec<IpAddr>,
     state: State,
 }
 
 #[derive(Debug)]
 enum State {
-    LookingUp(Lookup),
-    Dialling(Dial),
+    Reaching(Reach),
     Handshaking {
         stream: TlsStream,
         deadline: Instant,
@@ -114,6 +118,10 @@ pub enum TunnelError {
     Lookup(LookupError),
     /// TCP.
     Dial(DialError),
+    /// Something in this machine, or a setting of its: a sentence.
+    Machine(String),
+    /// The proxy, or something on the way to it.
+    Proxy(ProxyError),
     /// TLS or the socket.
     Tls(TlsError),
     /// The edge broke the protocol, could not prove itself, was silent, or said farewell.
@@ -127,6 +135,8 @@ impl std::fmt::Display for TunnelError {
         match self {
             Self::Lookup(error) => write!(f, "{error}"),
             Self::Dial(error) => write!(f, "{error}"),
+            Self::Machine(sentence) => f.write_str(sentence),
+            Self::Proxy(error) => write!(f, "{error}"),
             Self::Tls(error) => write!(f, "{error}"),
             Self::Protocol(error) => write!(f, "{error}"),
             Self::Closed => f.write_str("the edge closed the connection"),
@@ -136,20 +146,48 @@ impl std::fmt::Display for TunnelError {
 
 impl std::error::Error for TunnelError {}
 
+impl From<ReachError> for TunnelError {
+    fn from(error: ReachError) -> Self {
+        match error {
+            ReachError::Dial(error) => Self::Dial(error),
+            ReachError::Lookup(error) => Self::Lookup(error),
+            ReachError::Proxy(error) => Self::Proxy(error),
+        }
+    }
+}
+
 impl Tunnel {
     /// Starts to connect.
     ///
     /// # Errors
     /// What fails at once.
     pub fn start(now: Instant, plan: Plan) -> Result<Self, TunnelError> {
-        let state = match lookup::start(now, &plan.host, &plan.resolvers, &plan.remembered) {
-            lookup::Step::Pending(lookup) => State::LookingUp(lookup),
-            lookup::Step::Found(addresses) => dial(now, &plan, &addresses)?,
-            lookup::Step::Failed(error) => return Err(TunnelError::Lookup(error)),
+        let route = Route {
+            host: plan.host.clone(),
+            port: plan.port,
+            proxy: plan.proxy.clone(),
+        };
+        let step = reach::start(now, route, &plan.resolvers, &plan.remembered);
+        Self::after(now, plan, step)
+    }
+
+    fn after(now: Instant, plan: Plan, step: reach::Step) -> Result<Self, TunnelError> {
+        let (address, found, state) = match step {
+            reach::Step::Pending(reach) => (None, Vec::new(), State::Reaching(reach)),
+            reach::Step::Reached(reached) => {
+                let config = plan.config.clone();
+                let stream =
+                    TlsStream::new(reached.socket, config, &plan.host).map_err(TunnelError::Tls)?;
+                let deadline = now + GREETING_MAX;
+                let state = State::Handshaking { stream, deadline };
+                (Some(reached.address), reached.found, state)
+            }
+            reach::Step::Failed(error) => return Err(error.into()),
         };
         Ok(Self {
             plan,
-            address: None,
+            address,
+            found,
             state,
         })
     }
@@ -161,25 +199,12 @@ impl Tunnel {
     pub fn turn(self, now: Instant, events: &mut Vec<Event>) -> Result<Self, TunnelError> {
         let Self {
             plan,
-            mut address,
+            address,
+            found,
             state,
         } = self;
         let state = match state {
-            State::LookingUp(lookup) => match lookup.turn(now) {
-                lookup::Step::Pending(lookup) => State::LookingUp(lookup),
-                lookup::Step::Found(addresses) => dial(now, &plan, &addresses)?,
-                lookup::Step::Failed(error) => return Err(TunnelError::Lookup(error)),
-            },
-            State::Dialling(dial) => match dial.turn(now) {
-                dial::Step::Pending(dial) => State::Dialling(dial),
-                dial::Step::Failed(error) => return Err(TunnelError::Dial(error)),
-                dial::Step::Connected(socket, reached) => {
-                    address = Some(reached);
-                    let stream = TlsStream::new(socket, plan.config.clone(), &plan.host)
-                        .map_err(TunnelError::Tls)?;
-                    handshake(now, &plan, stream, now + GREETING_MAX, events)?
-                }
-            },
+            State::Reaching(reach) => return Self::after(now, plan, reach.turn(now)),
             State::Handshaking { stream, deadline } => {
                 handshake(now, &plan, stream, deadline, events)?
             }
@@ -187,27 +212,28 @@ impl Tunnel {
                 mut stream,
                 mut machine,
             } => {
-                drive_enrolment(now, &mut stream, &mut machine, events)?;
+                drive::enrolment(now, &mut stream, &mut machine, events)?;
                 State::Enrolling { stream, machine }
             }
             State::AskingTime {
                 mut stream,
                 mut asking,
             } => {
-                drive_question(now, &mut stream, &mut asking, events)?;
+                drive::question(now, &mut stream, &mut asking, events)?;
                 State::AskingTime { stream, asking }
             }
             State::Control {
                 mut stream,
                 mut channel,
             } => {
-                drive_control(now, &mut stream, &mut channel, events)?;
+                drive::control(now, &mut stream, &mut channel, events)?;
                 State::Control { stream, channel }
             }
         };
         Ok(Self {
             plan,
             address,
+            found,
             state,
         })
     }
@@ -216,18 +242,44 @@ impl Tunnel {
     pub fn control(&mut self) -> Option<&mut Channel<ConnectorSide>> {
         match &mut self.state {
             State::Control { channel, .. } => Some(channel),
-            State::LookingUp(_)
-            | State::Dialling(_)
+            State::Reaching(_)
             | State::Handshaking { .. }
             | State::Enrolling { .. }
             | State::AskingTime { .. } => None,
         }
     }
 
-    /// The edge's address, once TCP is there.
+    /// Whom TCP reached, once it did: the edge, or the proxy.
     #[must_use]
     pub const fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// This end's address, once the connection stands: while the machine has it no more, nothing
+    /// comes back.
+    #[must_use]
+    pub fn local_address(&self) -> Option<IpAddr> {
+        let stream = match &self.state {
+            State::Reaching(_) => return None,
+            State::Handshaking { stream, .. }
+            | State::Enrolling { stream, .. }
+            | State::AskingTime { stream, .. }
+            | State::Control { stream, .. } => stream,
+        };
+        let local = stream.socket().local_addr();
+        local.map(|address| address.ip()).ok()
+    }
+
+    /// Every address of the edge and of the proxy that is known: no application is at one of them.
+    #[must_use]
+    pub fn edges(&self) -> Vec<IpAddr> {
+        let mut edges = self.found.clone();
+        edges.extend(self.address.map(|address| address.ip()));
+        edges.extend(&self.plan.remembered);
+        edges.extend(self.plan.host.parse::<IpAddr>());
+        edges.sort_unstable();
+        edges.dedup();
+        edges
     }
 
     /// Whom this connects to.
@@ -240,7 +292,7 @@ impl Tunnel {
     pub fn close(&mut self, code: CloseCode) {
         if let State::Control { stream, channel } = &mut self.state {
             channel.close(code);
-            let sent = send(stream, || channel.poll_transmit());
+            let sent = drive::send(stream, || channel.poll_transmit());
             stream.send_close_notify();
             if let Err(error) = sent.and_then(|()| stream.flush().map_err(TunnelError::Tls)) {
                 log::debug!("farewell not sent: {error}");
@@ -251,8 +303,7 @@ impl Tunnel {
     /// Adds what it waits for.
     pub fn watch<'a>(&'a self, watch: &mut Watch<'a>, token: u64) {
         match &self.state {
-            State::LookingUp(lookup) => lookup.watch(watch, token),
-            State::Dialling(dial) => dial.watch(watch, token),
+            State::Reaching(reach) => reach.watch(watch, token),
             State::Handshaking { stream, .. }
             | State::Enrolling { stream, .. }
             | State::AskingTime { stream, .. }
@@ -265,21 +316,12 @@ impl Tunnel {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::LookingUp(lookup) => Some(lookup.deadline()),
-            State::Dialling(dial) => Some(dial.deadline()),
+            State::Reaching(reach) => Some(reach.deadline()),
             State::Handshaking { deadline, .. } => Some(*deadline),
             State::Enrolling { machine, .. } => machine.poll_timeout(),
             State::AskingTime { asking, .. } => Some(asking.deadline()),
             State::Control { channel, .. } => channel.poll_timeout(),
         }
-    }
-}
-
-fn dial(now: Instant, plan: &Plan, addresses: &[IpAddr]) -> Result<State, TunnelError> {
-    match dial::start(now, addresses, plan.port) {
-        dial::Step::Pending(dial) => Ok(State::Dialling(dial)),
-        dial::Step::Failed(error) => Err(TunnelError::Dial(error)),
-        dial::Step::Connected(..) => Err(TunnelError::Closed),
     }
 }
 
@@ -308,121 +350,22 @@ fn handshake(
                 enrol::Connector::new(now, secrets, exporter, csr.clone(), plan.fingerprint)
                     .map_err(TunnelError::Protocol)?;
             let mut machine = Box::new(machine);
-            drive_enrolment(now, &mut stream, &mut machine, events)?;
+            drive::enrolment(now, &mut stream, &mut machine, events)?;
             Ok(State::Enrolling { stream, machine })
         }
         Purpose::Time { nonce } => {
             // Asked now, not when the connection began: the round trip is the answer's bound.
             let asking = Asking::new(clock::now(), *nonce).map_err(TunnelError::Protocol)?;
             let mut asking = Box::new(asking);
-            drive_question(now, &mut stream, &mut asking, events)?;
+            drive::question(now, &mut stream, &mut asking, events)?;
             Ok(State::AskingTime { stream, asking })
         }
         Purpose::Control { version, seed } => {
             let channel = Channel::connector(now, *seed, version, plan.fingerprint)
                 .map_err(TunnelError::Protocol)?;
             let mut channel = Box::new(channel);
-            drive_control(now, &mut stream, &mut channel, events)?;
+            drive::control(now, &mut stream, &mut channel, events)?;
             Ok(State::Control { stream, channel })
         }
-    }
-}
-
-fn drive_enrolment(
-    now: Instant,
-    stream: &mut TlsStream,
-    machine: &mut enrol::Connector,
-    events: &mut Vec<Event>,
-) -> Result<(), TunnelError> {
-    send(stream, || machine.poll_transmit())?;
-    let received = receive(stream, |bytes| {
-        let result = machine.handle_input(bytes);
-        // One read may hold the proof and the reply; each event is taken before the next frame.
-        while let Some(event) = machine.poll_event() {
-            events.push(Event::Enrol(event));
-        }
-        result
-    });
-    send(stream, || machine.poll_transmit())?;
-    received?;
-    machine.handle_timeout(now).map_err(TunnelError::Protocol)
-}
-
-fn drive_question(
-    now: Instant,
-    stream: &mut TlsStream,
-    asking: &mut Asking,
-    events: &mut Vec<Event>,
-) -> Result<(), TunnelError> {
-    send(stream, || asking.poll_transmit())?;
-    receive(stream, |bytes| {
-        let answer = asking.handle_input(clock::now(), bytes)?;
-        events.extend(answer.map(Event::Time));
-        Ok(())
-    })?;
-    if now >= asking.deadline() {
-        let awaited = "TimeReply";
-        return Err(TunnelError::Protocol(ProtocolError::TimedOut { awaited }));
-    }
-    Ok(())
-}
-
-fn drive_control(
-    now: Instant,
-    stream: &mut TlsStream,
-    channel: &mut Channel<ConnectorSide>,
-    events: &mut Vec<Event>,
-) -> Result<(), TunnelError> {
-    send(stream, || channel.poll_transmit())?;
-    let received = receive(stream, |bytes| {
-        let result = channel.handle_input(now, bytes);
-        while let Some(event) = channel.poll_event() {
-            events.push(Event::Control(event));
-        }
-        result
-    });
-    let result = received.and_then(|()| channel.handle_timeout(now).map_err(TunnelError::Protocol));
-    send(stream, || channel.poll_transmit())?;
-    result
-}
-
-/// Sends what a machine wants sent. What TLS has no room for breaks the connection: control
-/// messages are small, and an edge that leaves 64 KiB of them unread is not there any more.
-fn send(
-    stream: &mut TlsStream,
-    mut next: impl FnMut() -> Option<Vec<u8>>,
-) -> Result<(), TunnelError> {
-    while let Some(bytes) = next() {
-        let taken = stream
-            .write(&bytes)
-            .map_err(|error| TunnelError::Tls(TlsError::Io(error)))?;
-        if taken < bytes.len() {
-            let max = connector_proto::limits::OUTBOX_MAX;
-            return Err(TunnelError::Protocol(ProtocolError::OutboxFull { max }));
-        }
-    }
-    stream.flush().map_err(TunnelError::Tls)
-}
-
-/// Hands over what the edge sent, until a look at the socket yields nothing more.
-fn receive(
-    stream: &mut TlsStream,
-    mut take: impl FnMut(&[u8]) -> Result<(), ProtocolError>,
-) -> Result<(), TunnelError> {
-    let mut buffer = [0; 4096];
-    loop {
-        stream.turn().map_err(TunnelError::Tls)?;
-        let len = stream
-            .read(&mut buffer)
-            .map_err(|error| TunnelError::Tls(TlsError::Io(error)))?;
-        if len == 0 {
-            break;
-        }
-        take(&buffer[..len]).map_err(TunnelError::Protocol)?;
-    }
-    if stream.end().is_some() {
-        Err(TunnelError::Closed)
-    } else {
-        Ok(())
     }
 }

@@ -2,11 +2,12 @@
 
 use connector_proto::key::{GROUP_LEN, GROUPS, KEY_LETTERS, KeyInput, Pushed, SEED_LEN};
 use connector_proto::limits::HOST_MAX;
-use connector_proto::local::EdgeText;
+use connector_proto::local::{EdgeText, FromConsole};
 use ovf::property::EdgeName;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::keyboard::Stroke;
+use super::proxy_entry::ProxyEntry;
 use super::text::printable;
 
 /// What the operator is asked for.
@@ -16,6 +17,10 @@ pub enum Question {
     Edge,
     /// The provisioning key.
     Key,
+    /// The user for the HTTP proxy.
+    ProxyUser,
+    /// And the password.
+    ProxyPassword,
 }
 
 /// What a keystroke came to.
@@ -31,6 +36,8 @@ pub enum Outcome {
     Key(Zeroizing<[u8; SEED_LEN]>),
     /// A service edge that can be one.
     Edge(EdgeText),
+    /// User and password for the proxy are typed: [`Entry::proxy_credentials`] hands them over.
+    ProxyCredentials,
 }
 
 /// The input line of one terminal.
@@ -38,6 +45,7 @@ pub enum Outcome {
 pub struct Entry {
     key: KeyInput,
     edge: String,
+    proxy: ProxyEntry,
 }
 
 impl Entry {
@@ -58,17 +66,31 @@ impl Entry {
                 self.edge.pop();
                 Outcome::Echo
             }
-            (_, Stroke::Clear) => {
+            (Question::Edge | Question::Key, Stroke::Escape) => Outcome::Echo,
+            (_, Stroke::Clear | Stroke::Escape) => {
                 self.clear();
                 Outcome::Echo
             }
+            (Question::ProxyUser | Question::ProxyPassword, stroke) => self.proxy_stroke(stroke),
         }
+    }
+
+    /// Which of the questions about the proxy comes next.
+    #[must_use]
+    pub const fn proxy_question(&self) -> Question {
+        self.proxy.question()
+    }
+
+    /// User and password for the proxy, which are forgotten here.
+    pub fn proxy_credentials(&mut self) -> FromConsole {
+        self.proxy.take()
     }
 
     /// Forgets and wipes what was typed.
     pub fn clear(&mut self) {
         self.key.zeroize();
         self.edge.clear();
+        self.proxy.clear();
     }
 
     /// What was typed, as the line shows it.
@@ -77,6 +99,7 @@ impl Entry {
         let mut text = Zeroizing::new(String::with_capacity(EDGE_MAX));
         match question {
             Question::Edge => text.push_str(&self.edge),
+            Question::ProxyUser | Question::ProxyPassword => self.proxy.show(&mut text),
             Question::Key => {
                 text.push_str(&self.key.text());
                 if !self.key.is_empty() && self.key.len().is_multiple_of(GROUP_LEN) {
@@ -85,6 +108,18 @@ impl Entry {
             }
         }
         text
+    }
+
+    fn proxy_stroke(&mut self, stroke: Stroke) -> Outcome {
+        match stroke {
+            Stroke::Character(character) => self.proxy.character(character),
+            Stroke::Enter => self.proxy.enter(),
+            Stroke::Backspace => {
+                self.proxy.backspace();
+                Outcome::Echo
+            }
+            Stroke::Clear | Stroke::Edge | Stroke::Escape | Stroke::Redraw => Outcome::Echo,
+        }
     }
 
     fn key_character(&mut self, character: char) -> Outcome {

@@ -19,7 +19,8 @@ use super::view::{Screen, live};
 ///
 /// # Panics
 /// If a byte other than printable ASCII and the console's own controls reaches a screen, a line is
-/// wider than the screen, an edge that cannot be one is sent, or the console panics itself.
+/// wider than the screen, an edge, user or password that cannot be one is sent, or the console
+/// panics itself.
 pub fn fuzz_terminal(data: &[u8]) {
     let mut script = Script { data };
     let mut model = Model::default();
@@ -87,9 +88,16 @@ fn perform(action: &Action, screens: &mut [Screen]) {
         Action::Send(FromConsole::Edge(edge)) => {
             assert!(edge.parse::<EdgeName>().is_ok(), "{edge} cannot be an edge");
         }
-        Action::Send(
-            FromConsole::Key(_) | FromConsole::ProxyCredentials { .. } | FromConsole::Slot(_),
-        ) => {}
+        Action::Send(FromConsole::ProxyCredentials { user, password }) => {
+            assert!(!user.is_empty() && !user.contains(':'), "{user:?}");
+            assert!(!password.is_empty());
+            assert!(
+                ![user, password]
+                    .iter()
+                    .any(|word| word.contains(char::is_control))
+            );
+        }
+        Action::Send(FromConsole::Key(_) | FromConsole::Slot(_)) => {}
     }
 }
 
@@ -261,7 +269,10 @@ impl<'a> Script<'a> {
         ConnectorStatus {
             phase: self.phase(),
             since_boot_us: self.number(),
-            proxy: None,
+            proxy: self
+                .byte()
+                .is_some_and(|byte| byte > 199)
+                .then(|| self.string::<259>()),
             edge: self
                 .byte()
                 .is_some_and(|byte| byte > 99)
@@ -283,7 +294,7 @@ impl<'a> Script<'a> {
             }),
             KeyRefused::EdgeNotProven,
         ];
-        match self.byte().unwrap_or(0) % 8 {
+        match self.byte().unwrap_or(0) % 9 {
             0 | 1 => Phase::NeedEdge,
             2 => Phase::NeedKey { refused: None },
             3 => {
@@ -302,6 +313,9 @@ impl<'a> Script<'a> {
             6 => Phase::Connected {
                 name: self.string(),
                 group: self.string(),
+            },
+            7 => Phase::NeedProxyCredentials {
+                refused: self.byte().unwrap_or(0) < 128,
             },
             _ => Phase::Stuck {
                 text: self.string(),

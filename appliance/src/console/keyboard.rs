@@ -19,6 +19,8 @@ pub enum Stroke {
     Redraw,
     /// Ctrl-E: another service edge.
     Edge,
+    /// Esc, alone.
+    Escape,
 }
 
 /// Turns one terminal's bytes into keystrokes, across reads.
@@ -52,6 +54,20 @@ impl Keyboard {
             State::Sequence { len } => self.sequence(byte, len),
             State::Utf8 { bytes, len } => self.utf8(byte, bytes, len),
         }
+    }
+
+    /// An Esc that nothing followed in time is a stroke.
+    pub fn handle_timeout(&mut self, now_us: u64) -> Option<Stroke> {
+        self.poll_timeout().filter(|due_us| *due_us <= now_us)?;
+        self.state = State::Ground;
+        Some(Stroke::Escape)
+    }
+
+    /// When [`Self::handle_timeout`] has something to say, if no byte comes before.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<u64> {
+        matches!(self.state, State::Escape)
+            .then(|| self.last_us.saturating_add(SEQUENCE_MAX_US + 1))
     }
 
     fn ground(&mut self, byte: u8) -> Option<Stroke> {
@@ -189,6 +205,20 @@ mod tests {
         let mut keyboard = Keyboard::default();
         assert_eq!(keyboard.take(1_000_000, ESC), None);
         assert_eq!(keyboard.take(1_300_000, b'c'), Some(Stroke::Character('c')));
+    }
+
+    #[test]
+    fn an_escape_that_stays_alone_is_a_stroke() {
+        let mut keyboard = Keyboard::default();
+        assert_eq!(keyboard.take(1_000_000, ESC), None);
+        assert_eq!(keyboard.poll_timeout(), Some(1_100_001));
+        assert_eq!(keyboard.handle_timeout(1_100_000), None);
+        assert_eq!(keyboard.handle_timeout(1_100_001), Some(Stroke::Escape));
+        assert_eq!(keyboard.poll_timeout(), None);
+        for byte in *b"\x1b[A\x1bOP" {
+            assert_eq!(keyboard.take(2_000_000, byte), None);
+        }
+        assert_eq!(keyboard.poll_timeout(), None, "these were cursor keys");
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //!
 //! 1. [`text`]: foreign strings made printable, lines cut and wrapped, durations, amounts, dates.
 //! 2. [`keyboard`]: bytes of a terminal to keystrokes.
-//! 3. [`entry`]: what one terminal's operator has typed so far, checked as it is typed.
+//! 3. [`entry`]: what one terminal's operator has typed so far, checked as it is typed; the part for
+//!    a proxy in [`proxy_entry`].
 //! 4. [`sentence`]: each fact, phase and refusal in words, with the remedy.
 //! 5. [`model`]: the state, and what each event does to it.
 //! 6. [`view`]: the live line, and the bytes that put lines on a screen.
@@ -16,7 +17,8 @@
 //! 8. [`fuzz`]: any keys in any state.
 //!
 //! Guaranteed: nothing blocks on a terminal, no byte of a foreign string reaches a terminal
-//! unescaped, and a provisioning key leaves the screen and the console's buffers when it was sent.
+//! unescaped, a provisioning key leaves the screen and the console's buffers when it was sent, and a
+//! password never reaches the screen.
 
 #![expect(
     clippy::large_enum_variant,
@@ -28,6 +30,7 @@ pub mod text;
 pub mod keyboard;
 
 pub mod entry;
+pub mod proxy_entry;
 
 pub mod sentence;
 

@@ -33,7 +33,7 @@ pub fn fact(fact: &Fact) -> String {
             source,
             offset_us,
             bound_us,
-        } => clock_ok(source, *offset_us, *bound_us),
+        } => clock_ok(source, *offset_us, *bound_us, false),
         Fact::Memory {
             total_kib,
             available_kib,
@@ -62,17 +62,24 @@ pub fn fact(fact: &Fact) -> String {
     }
 }
 
-/// The sentence of a clock that is right, and who said so.
-fn clock_ok(source: &ClockSource, offset_us: i64, bound_us: u32) -> String {
+/// The sentence of a clock that is right, and who said so; `was_awaited` if it was the edge because
+/// no NTP server answered.
+#[must_use]
+pub fn clock_ok(source: &ClockSource, offset_us: i64, bound_us: u32, was_awaited: bool) -> String {
     let (moved, within) = (offset(offset_us), bound(bound_us));
     match source {
         ClockSource::Ntp(server) => {
             format!("Clock set by NTP server {server}: moved {moved}, within {within}")
         }
-        ClockSource::Edge(edge) => format!(
-            "Clock set by service edge {}: moved {moved}, within {within} (no NTP server answered)",
-            printable(edge)
-        ),
+        ClockSource::Edge(edge) => {
+            let why = if was_awaited {
+                " (no NTP server answered)"
+            } else {
+                ""
+            };
+            let edge = printable(edge);
+            format!("Clock set by service edge {edge}: moved {moved}, within {within}{why}")
+        }
     }
 }
 
@@ -207,6 +214,7 @@ pub const fn shutting_down(restart: bool) -> &'static str {
 #[must_use]
 pub fn phase(status: &ConnectorStatus, before: Option<&Phase>) -> String {
     let edge = edge_name(status);
+    let way = way(status);
     match &status.phase {
         Phase::NeedEdge => {
             "Not enrolled, and no service edge is known. Type its name, as the administrator gave it."
@@ -217,7 +225,7 @@ pub fn phase(status: &ConnectorStatus, before: Option<&Phase>) -> String {
              case and dashes do not matter. Ctrl-E: another service edge."
         ),
         Phase::NeedKey { refused: Some(why) } => refused(*why, &edge),
-        Phase::Enrolling => format!("Enrolling at {edge} with the key that was typed"),
+        Phase::Enrolling => format!("Enrolling at {edge}{way} with the key that was typed"),
         Phase::Connecting { last_error, enrolling, .. } => {
             let lost = matches!(before, Some(Phase::Connected { .. }));
             match (lost, last_error.is_empty(), *enrolling) {
@@ -226,38 +234,48 @@ pub fn phase(status: &ConnectorStatus, before: Option<&Phase>) -> String {
                     let why = printable(last_error);
                     format!("Disconnected from {edge}: {why}. Connecting again by itself.")
                 }
-                (false, _, false) => format!("Connecting to {edge}"),
+                (false, _, false) => format!("Connecting to {edge}{way}"),
                 (false, _, true) => format!(
-                    "Connecting to {edge} to enrol. The key is kept and this goes on by itself. \
+                    "Connecting to {edge}{way} to enrol. The key is kept and this goes on by itself. \
                      Ctrl-E: another service edge."
                 ),
             }
         }
-        Phase::NeedProxyCredentials { refused } => {
-            let proxy = status
-                .proxy
-                .as_ref()
-                .map_or_else(|| "the proxy".to_owned(), |proxy| printable(proxy));
-            let what = if *refused {
-                "refuses the user and password"
-            } else {
-                "wants a user and a password"
-            };
-            format!("HTTP proxy {proxy} {what}.")
-        }
+        Phase::NeedProxyCredentials { refused } => proxy_asks(status, *refused),
         Phase::Connected { name, group } => {
-            format!("Connected to {edge} as {} (group {})", printable(name), printable(group))
+            let (name, group) = (printable(name), printable(group));
+            let way = status.proxy.as_ref().map_or_else(String::new, |_| format!(",{way}"));
+            format!("Connected to {edge} as {name} (group {group}){way}")
         }
         Phase::Stuck { text } => format!("The connector cannot go on: {}", printable(text)),
+    }
+}
+
+/// The sentence of a proxy that wants to know who asks.
+fn proxy_asks(status: &ConnectorStatus, refused: bool) -> String {
+    let proxy = status
+        .proxy
+        .as_ref()
+        .map_or_else(String::new, |proxy| format!(" {}", printable(proxy)));
+    if refused {
+        format!(
+            "HTTP proxy{proxy} refuses the user and password it was given. Type others, or ask who \
+             runs it."
+        )
+    } else {
+        format!(
+            "HTTP proxy{proxy} wants a user and a password. Type them: they are kept on this \
+             machine, and the proxy alone is told."
+        )
     }
 }
 
 /// The sentence for a connection that could not be made.
 #[must_use]
 pub fn attempt_failed(status: &ConnectorStatus, attempt: u32, error: &str) -> String {
-    let edge = edge_name(status);
+    let (edge, way) = (edge_name(status), way(status));
     format!(
-        "Attempt {attempt} to connect to {edge} failed: {}",
+        "Attempt {attempt} to connect to {edge}{way} failed: {}",
         printable(error)
     )
 }
@@ -269,6 +287,14 @@ pub fn edge_name(status: &ConnectorStatus) -> String {
         .edge
         .as_ref()
         .map_or_else(|| "the service edge".to_owned(), |edge| printable(edge))
+}
+
+/// The proxy in use, to follow the edge's name; empty if there is none.
+#[must_use]
+pub fn way(status: &ConnectorStatus) -> String {
+    status.proxy.as_ref().map_or_else(String::new, |proxy| {
+        format!(" through proxy {}", printable(proxy))
+    })
 }
 
 /// The sentence of a network that is up: equal for a lease that was only renewed.
@@ -310,7 +336,7 @@ pub fn ipv6_up(config: &Ipv6Config) -> String {
     let source = if config.is_static {
         "static"
     } else {
-        "advertised"
+        "advertised by a router"
     };
     format!("Network up: {}, {gateway}, {source}", addresses.join(", "))
 }
@@ -319,13 +345,19 @@ const fn hint(what: Awaited) -> &'static str {
     match what {
         Awaited::Nic => "Add a network adapter to the virtual machine.",
         Awaited::Link => "Is the virtual NIC ticked \"connected\", or the cable plugged in?",
-        Awaited::Lease => "Is the virtual network connected to a network with DHCP?",
-        Awaited::Router => "Is the virtual network connected to a network with an IPv6 router?",
+        Awaited::Lease => {
+            "Does its network have DHCP? If not, set the property outgate.address, then restart."
+        }
+        Awaited::Router => {
+            "The IPv4 address that was set is not in use; if a line above names a fault, mend it."
+        }
         Awaited::Time => {
-            "Does DHCP name a server (option 42), and the firewall let UDP port 123 out?"
+            "Is one named, by DHCP (option 42) or the property outgate.ntp? Does the firewall let \
+             UDP port 123 out?"
         }
         Awaited::EdgeTime => {
-            "No NTP server answers, so the edge is asked as soon as this machine is enrolled."
+            "No NTP server answers, or none is named: the edge is asked as soon as this machine is \
+             enrolled."
         }
     }
 }

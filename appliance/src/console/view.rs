@@ -28,6 +28,8 @@ pub fn live(model: &Model, terminal: usize, now_us: u64) -> Live {
         let label = match question {
             Question::Edge => EDGE_PROMPT,
             Question::Key => KEY_PROMPT,
+            Question::ProxyUser => USER_PROMPT,
+            Question::ProxyPassword => PASSWORD_PROMPT,
         };
         let typed = model.typed_text(terminal, question);
         // One column stays free for the cursor.
@@ -150,6 +152,9 @@ fn status_line(model: &Model, now_us: u64) -> String {
         return match submitted.question {
             Question::Edge => "Service edge sent to the connector".to_owned(),
             Question::Key => "Key sent to the connector".to_owned(),
+            Question::ProxyUser | Question::ProxyPassword => {
+                "User and password sent to the connector".to_owned()
+            }
         };
     }
     if let Connector::Running(status) = &model.connector
@@ -206,13 +211,14 @@ fn phase_line(status: &ConnectorStatus, now_us: u64) -> String {
             let edge = cut(&edge, EDGE_COLUMNS);
             let work = format!("for {lasted}, attempt {attempt}{next}{error}");
             // The reason matters most; the edge and the purpose stand in the history as well.
+            let way = sentence::way(status);
             first_that_fits(&[
+                format!("Connecting to {edge}{way}{purpose} {work}"),
                 format!("Connecting to {edge}{purpose} {work}"),
                 format!("Connecting to {edge} {work}"),
                 format!("Connecting {work}"),
             ])
         }
-        Phase::NeedProxyCredentials { .. } => format!("The proxy to {edge} wants a password"),
         Phase::Connected { name, group } => {
             let (name, group) = (printable(name), printable(group));
             let work = format!(
@@ -234,7 +240,9 @@ fn phase_line(status: &ConnectorStatus, now_us: u64) -> String {
         }
         Phase::Stuck { text } => cut(&format!("Stopped: {}", printable(text)), COLUMNS),
         // These ask something, and are seen only while another terminal's answer is under way.
-        Phase::NeedEdge | Phase::NeedKey { .. } => "Waiting for the operator".to_owned(),
+        Phase::NeedEdge | Phase::NeedKey { .. } | Phase::NeedProxyCredentials { .. } => {
+            "Waiting for the operator".to_owned()
+        }
     }
 }
 
@@ -255,6 +263,8 @@ fn since(now_us: u64, since_us: u64) -> String {
 /// The prompts are what automated readers wait for.
 const KEY_PROMPT: &str = "Provisioning key: ";
 const EDGE_PROMPT: &str = "Service edge (name or name:port): ";
+const USER_PROMPT: &str = "Proxy user: ";
+const PASSWORD_PROMPT: &str = "Proxy password: ";
 
 /// Columns of the live line that an edge's name gets at most.
 const EDGE_COLUMNS: usize = 30;

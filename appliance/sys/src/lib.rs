@@ -9,7 +9,11 @@
 //!
 //! | file | blocks | why |
 //! |---|---|---|
+//! | [`clock_adjust`] | 2 | `adjtimex`, which `rustix` has not, and the zeroed struct it takes |
 //! | [`packet_socket`] | 2 | `setsockopt` with a filter program and `bind` to a `sockaddr_ll`: `rustix` has neither |
+//! | [`vmware`] | 1 | the `in` instruction by which VMware's hypervisor is asked |
 
+pub mod clock_adjust;
 pub mod packet_channel;
 pub mod packet_socket;
+pub mod vmware;

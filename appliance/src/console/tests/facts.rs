@@ -3,6 +3,7 @@
 use connector_proto::local::{Awaited, ClockSource, Fact, Lease, LeaseOrigin, Phase, Servers};
 
 use super::{Operator, clock, connected, connecting, lease};
+use crate::console::sentence::waiting;
 use crate::console::view::{LINES_MAX, Live, Screen};
 
 #[test]
@@ -66,13 +67,31 @@ fn a_wait_that_lasts_leaves_one_line_with_what_may_be_the_matter() {
             "            machine.",
             "[     7.00] Waiting for the NIC's link for 0:02. Is the virtual NIC ticked",
             "            \"connected\", or the cable plugged in?",
-            "[    12.00] Waiting for a DHCP server's answer for 0:02. Is the virtual network",
-            "            connected to a network with DHCP?",
+            "[    12.00] Waiting for a DHCP server's answer for 0:02. Does its network have",
+            "            DHCP? If not, set the property outgate.address, then restart.",
             "[    15.00] Network up: 10.77.0.15/24, gateway 10.77.0.1, DHCP from 10.77.0.1",
-            "[    17.00] Waiting for an NTP server's answer for 0:02. Does DHCP name a",
-            "            server (option 42), and the firewall let UDP port 123 out?",
+            "[    17.00] Waiting for an NTP server's answer for 0:02. Is one named, by DHCP",
+            "            (option 42) or the property outgate.ntp? Does the firewall let UDP",
+            "            port 123 out?",
         ]
     );
+}
+
+#[test]
+fn every_wait_is_told_in_fewer_than_160_letters_with_a_remedy() {
+    for what in [
+        Awaited::Nic,
+        Awaited::Link,
+        Awaited::Lease,
+        Awaited::Router,
+        Awaited::Time,
+        Awaited::EdgeTime,
+    ] {
+        let sentence = waiting(what, 11 * 3_600_000_000);
+        assert!(sentence.len() < 160, "{} {sentence}", sentence.len());
+        let (_, remedy) = sentence.split_once(" for 11:00:00. ").unwrap();
+        assert!(remedy.ends_with(['.', '?']), "{sentence}");
+    }
 }
 
 #[test]

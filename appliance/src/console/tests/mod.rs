@@ -11,6 +11,7 @@ use super::view::{self, Screen};
 
 mod connector;
 mod facts;
+mod proxy;
 mod slots;
 mod typing;
 
@@ -69,6 +70,7 @@ struct Operator {
     sent: Vec<String>,
     now_us: u64,
     edge: Option<EdgeText>,
+    proxy: Option<EdgeText>,
     bytes_up: u64,
     /// As the connector does, the beginning of a phase is that of its kind.
     since_us: u64,
@@ -84,6 +86,7 @@ impl Operator {
             sent: Vec::new(),
             now_us: 0,
             edge: Some("edge.example".try_into().unwrap()),
+            proxy: None,
             bytes_up: 14_000_000,
             since_us: 0,
             phase_kind: None,
@@ -137,7 +140,7 @@ impl Operator {
             phase,
             since_boot_us: self.since_us,
             edge: self.edge.clone(),
-            proxy: None,
+            proxy: self.proxy.clone(),
             sessions: 2,
             sessions_total: 5,
             bytes_up: self.bytes_up,
@@ -174,8 +177,8 @@ impl Operator {
                 Action::Redraw { terminal } => self.screens[terminal].redraw(),
                 Action::Send(FromConsole::Key(data)) => self.sent.push(format!("Key {data:02x?}")),
                 Action::Send(FromConsole::Edge(edge)) => self.sent.push(format!("Edge {edge}")),
-                Action::Send(FromConsole::ProxyCredentials { user, .. }) => {
-                    self.sent.push(format!("ProxyCredentials {user}"));
+                Action::Send(FromConsole::ProxyCredentials { user, password }) => {
+                    self.sent.push(format!("Proxy {user} {password}"));
                 }
                 Action::Send(FromConsole::Slot(request)) => {
                     self.sent.push(format!("Slot {request:?}"));
