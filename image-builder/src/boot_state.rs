@@ -5,18 +5,35 @@
 
 use std::fmt;
 
-use disk_format::grubenv::{BLOCK_BYTES, GrubEnv, GrubEnvError};
+use disk_format::grubenv::{BLOCK_BYTES, GrubEnv, GrubEnvError, SIGNATURE};
 use disk_format::slot::{BOOT_STATE_BLOCK_OFFSET_BYTES, boot_key, partition};
 
 use crate::disk::{self, Disk, DiskError};
 
 /// What minting sets; an image from the builder has none of these keys.
-pub const MINTED_KEYS: &[&str] = &[
-    boot_key::NAME,
-    boot_key::MAC,
-    boot_key::EDGE,
-    boot_key::GROUP,
-];
+pub fn minted_keys() -> impl Iterator<Item = &'static str> {
+    let identity = [
+        boot_key::NAME,
+        boot_key::MAC,
+        boot_key::EDGE,
+        boot_key::GROUP,
+    ];
+    identity
+        .into_iter()
+        .chain(boot_key::SETTINGS.iter().copied())
+}
+
+/// How many bytes of the block a machine with these minted values comes to use at most, when its boot
+/// loader and PID 1 have written their longest: it may be [`BOOT_STATE_BYTES_MAX`].
+///
+/// [`BOOT_STATE_BYTES_MAX`]: disk_format::slot::BOOT_STATE_BYTES_MAX
+#[must_use]
+pub fn bytes_at_most(minted: &[(&str, String)]) -> usize {
+    let line = |key: &str, value: &str| key.len() + value.len() + "=\n".len();
+    let loader: usize = LONGEST.iter().map(|(key, value)| line(key, value)).sum();
+    let minted: usize = minted.iter().map(|(key, value)| line(key, value)).sum();
+    SIGNATURE.len() + loader + minted
+}
 
 /// The boot state of `disk`.
 ///
@@ -44,7 +61,7 @@ pub fn write(disk: &mut impl Disk, state: &GrubEnv) -> Result<(), BootStateError
 #[must_use]
 pub fn without_minted(state: &GrubEnv) -> GrubEnv {
     let mut state = state.clone();
-    MINTED_KEYS.iter().for_each(|key| state.unset(key));
+    minted_keys().for_each(|key| state.unset(key));
     state
 }
 
@@ -88,3 +105,38 @@ impl fmt::Display for BootStateError {
 }
 
 impl std::error::Error for BootStateError {}
+
+/// The longest values that boot loader and PID 1 write.
+const LONGEST: &[(&str, &str)] = &[
+    (boot_key::GOOD, "a"),
+    (boot_key::TRIAL, "b"),
+    (boot_key::LEFT, "3"),
+    (boot_key::DEADLINE_S, "3600"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ovf::property::{PROPERTIES, Property};
+
+    #[test]
+    fn the_keys_of_settings_are_those_of_the_properties() {
+        let properties = PROPERTIES.iter().map(Property::key_in_class);
+        let not_identity = |key: &&str| !["edge", "name", "mac"].contains(key);
+        let wanted: Vec<_> = properties.filter(not_identity).collect();
+        assert_eq!(boot_key::SETTINGS, wanted);
+    }
+
+    #[test]
+    fn bytes_are_counted_as_the_block_has_them() {
+        let minted = [("name", "mumbai-01".to_owned()), ("vlan", "7".to_owned())];
+        let mut state = GrubEnv::new();
+        for (key, value) in LONGEST {
+            state.set(key, value).unwrap();
+        }
+        for (key, value) in &minted {
+            state.set(key, value).unwrap();
+        }
+        assert_eq!(bytes_at_most(&minted), state.used_bytes());
+    }
+}

@@ -12,7 +12,7 @@ use disk_format::qcow2;
 use disk_format::slot::partition;
 use disk_format::vmdk::Vmdk;
 use ovf::descriptor::{Descriptor, Disk};
-use ovf::property::EdgeName;
+use ovf::property::{EdgeName, PROPERTIES};
 
 pub use self::epoch::epoch;
 pub use self::steps::{Steps, mib};
@@ -220,9 +220,12 @@ fn descriptor(system: &System, provenance: &Provenance) -> Descriptor {
         mac: None,
         cpus: MACHINE.cpus,
         memory_mib: MACHINE.memory_mib,
-        // A field that the guest does not read would be a promise it does not keep: what a mint
-        // says travels on the disk, which reaches the guest on every hypervisor.
-        properties: Vec::new(),
+        // Name and MAC address travel on the disk, which reaches the guest on every hypervisor.
+        properties: PROPERTIES
+            .iter()
+            .filter(|property| property.user_configurable)
+            .map(|property| (property, String::new()))
+            .collect(),
     }
 }
 

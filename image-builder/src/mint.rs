@@ -2,7 +2,7 @@
 //!
 //! | module | role |
 //! |---|---|
-//! | [`connector`] | pure: what tells one connector from another |
+//! | [`connector`], [`settings`] | pure: what tells one connector from another |
 //! | [`address`] | pure: which MAC address it gets, and which are refused |
 //! | [`fleet`] | pure: `--count` |
 //! | [`ledger`], [`date`] | pure: the text that keeps names and addresses unique |
@@ -25,6 +25,7 @@ use crate::output::{Artefact, sha256_hex, write_atomically};
 use crate::sign::Signer;
 
 pub mod connector;
+pub mod settings;
 
 pub mod address;
 

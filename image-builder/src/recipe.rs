@@ -61,6 +61,12 @@ pub const INITRAMFS: &[FileSpec] = &[
         "DHCP; init acts by the name it is called",
     ),
     file(
+        "bin/settings",
+        0o777,
+        Source::Symlink("/init"),
+        "reads what was set for the machine; init acts by the name it is called",
+    ),
+    file(
         "bin/timed",
         0o777,
         Source::Symlink("/init"),

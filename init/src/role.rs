@@ -15,6 +15,8 @@ pub enum Role {
     Timed,
     /// The process that writes or checks the idle slot.
     Installer,
+    /// The process that reads what was set for this machine.
+    Settings,
     /// The kernel's helper, for an orderly power-off.
     PowerOff,
     /// The kernel's helper, for an orderly restart.
@@ -37,6 +39,7 @@ impl Role {
             Some("netd") => Self::Netd,
             Some("timed") => Self::Timed,
             Some("installer") => Self::Installer,
+            Some("settings") => Self::Settings,
             Some("poweroff") => Self::PowerOff,
             Some("reboot") => Self::Restart,
             _ => Self::Unknown,
@@ -69,6 +72,7 @@ mod tests {
             ("/bin/netd", Role::Netd),
             ("timed", Role::Timed),
             ("/bin/installer", Role::Installer),
+            ("/bin/settings", Role::Settings),
             ("/sbin/poweroff", Role::PowerOff),
             ("/sbin/reboot", Role::Restart),
             ("/sbin/init", Role::Unknown),

@@ -8,7 +8,9 @@
 //!   machine.
 //! - [`descriptor`] is the `.ovf` file, [`manifest`] the `.mf` with the digests, [`certificate`] the
 //!   `.cert` with the signature of that, [`file_name`] the names that all three can carry.
-//! - [`environment`] is the document in which the hypervisor hands the settings to the guest.
+//! - [`environment`] is the document in which the hypervisor hands the settings to the guest, [`cd`]
+//!   the disc on which it may come. [`given`] is what one place says, [`settings`] what that means
+//!   when it is taken together.
 //!
 //! Every setting is optional and nothing is secret: a provisioning key never travels this way.
 //! Whatever is read is hostile input: bounded before it is looked at, parsed once into a type that
@@ -31,6 +33,10 @@ pub mod certificate;
 pub mod file_name;
 pub mod manifest;
 
+pub mod given;
+pub mod settings;
+
+pub mod cd;
 pub mod environment;
 
 mod hex;

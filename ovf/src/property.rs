@@ -1,7 +1,7 @@
 //! The table of property keys.
 
 use crate::value::{self, Value};
-pub use crate::value::{EdgeName, ValueError};
+pub use crate::value::{EdgeName, ProxyName, ValueError};
 
 /// Every property there is, in the order in which a deployment dialogue shows them.
 pub const PROPERTIES: &[Property] = &[
@@ -43,7 +43,7 @@ pub const PROPERTIES: &[Property] = &[
         default: None,
         user_configurable: true,
         label: "DNS resolvers",
-        purpose: "IPv4 addresses of up to three DNS resolvers, separated by commas.",
+        purpose: "IP addresses of up to four DNS resolvers, separated by commas. Empty: the network's.",
     },
     Property {
         key: "outgate.ntp",
@@ -51,7 +51,42 @@ pub const PROPERTIES: &[Property] = &[
         default: None,
         user_configurable: true,
         label: "NTP servers",
-        purpose: "Names or IPv4 addresses of up to four NTP servers, separated by commas.",
+        purpose: "Names or IP addresses of up to four NTP servers, separated by commas. Empty: those \
+                  of DHCP, else the service edge tells the time.",
+    },
+    Property {
+        key: "outgate.ipv6",
+        kind: Kind::Ipv6,
+        default: None,
+        user_configurable: true,
+        label: "IPv6",
+        purpose: "auto, off, or a static IPv6 address with prefix length, e.g. 2001:db8::10/64. Empty: \
+                  auto.",
+    },
+    Property {
+        key: "outgate.gateway6",
+        kind: Kind::Gateway6,
+        default: None,
+        user_configurable: true,
+        label: "Default gateway of IPv6",
+        purpose: "IPv6 address of the default gateway, with a static IPv6 address only.",
+    },
+    Property {
+        key: "outgate.vlan",
+        kind: Kind::Vlan,
+        default: None,
+        user_configurable: true,
+        label: "VLAN",
+        purpose: "VLAN whose tag all frames carry, 1 to 4094. Empty: untagged, as port groups want it.",
+    },
+    Property {
+        key: "outgate.proxy",
+        kind: Kind::Proxy,
+        default: None,
+        user_configurable: true,
+        label: "HTTP proxy",
+        purpose: "host:port of an HTTP proxy through which the service edge is reached. Its user and \
+                  password are typed on the console.",
     },
     Property {
         key: "outgate.name",
@@ -104,17 +139,49 @@ pub enum Kind {
     Edge,
     /// [`Value::Gateway`].
     Gateway,
+    /// [`Value::Gateway6`].
+    Gateway6,
     /// [`Value::Hostname`].
     Hostname,
+    /// [`Value::Ipv6`].
+    Ipv6,
     /// [`Value::Mac`].
     Mac,
     /// [`Value::Name`].
     Name,
+    /// [`Value::Proxy`].
+    Proxy,
     /// [`Value::Resolvers`].
     Resolvers,
     /// [`Value::TimeServers`].
     TimeServers,
+    /// [`Value::Vlan`].
+    Vlan,
 }
+
+impl Kind {
+    /// What is expected, as the end of "which is not ...", in at most [`EXPECTED_BYTES_MAX`].
+    #[must_use]
+    pub const fn expected(self) -> &'static str {
+        match self {
+            Self::Address => "an IPv4 address like 192.0.2.10/24",
+            Self::Edge => "host or host:port",
+            Self::Gateway => "the IPv4 address of a router",
+            Self::Gateway6 => "the IPv6 address of a router",
+            Self::Hostname => "a host name of at most 63 characters",
+            Self::Ipv6 => "auto, off or an address like 2001:db8::10/64",
+            Self::Mac => "a MAC address",
+            Self::Name => "a connector's name",
+            Self::Proxy => "host:port without user and password",
+            Self::Resolvers => "up to 4 IP addresses, commas between",
+            Self::TimeServers => "up to 4 names or IP addresses, commas between",
+            Self::Vlan => "a VLAN from 1 to 4094",
+        }
+    }
+}
+
+/// Longest [`Kind::expected`], so that a sentence with it fits a line of the console.
+pub const EXPECTED_BYTES_MAX: usize = 46;
 
 impl Property {
     /// The property called `key`.
@@ -194,6 +261,17 @@ mod tests {
                 PROPERTIES[..index]
                     .iter()
                     .all(|other| other.key != property.key)
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_expected_fits_its_place() {
+        for property in PROPERTIES {
+            assert!(
+                property.kind.expected().len() <= EXPECTED_BYTES_MAX,
+                "{}",
+                property.key
             );
         }
     }

@@ -2,20 +2,22 @@
 
 mod error;
 mod host;
+mod ipv6;
 mod subnet;
 
-use std::net::Ipv4Addr;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub(crate) use error::Problem;
 pub use error::ValueError;
-pub use host::{EdgeName, HostName};
+pub use host::{EdgeName, HostName, ProxyName, ServerName};
+pub use ipv6::{Ipv6Mode, Ipv6Subnet};
 pub use subnet::Ipv4Subnet;
 
 use crate::mac::MacAddress;
 use crate::name::ConnectorName;
 use crate::property::Kind;
 pub use crate::shown::SHOWN_CHARS_MAX;
-use host::unicast;
 
 /// Longest text that is looked at, in bytes. The longest valid one is a list of four names.
 pub const TEXT_BYTES_MAX: usize = 1024;
@@ -23,32 +25,73 @@ pub const TEXT_BYTES_MAX: usize = 1024;
 pub const NAME_BYTES_MAX: usize = 253;
 /// Longest part of a host name between dots, in bytes (RFC 1035).
 pub const LABEL_BYTES_MAX: usize = 63;
+/// Longest name of the machine itself, in bytes: what Linux keeps (`HOST_NAME_MAX` is 64).
+pub const HOSTNAME_BYTES_MAX: usize = 63;
 /// Port of an edge when none is given.
 pub const EDGE_PORT_DEFAULT: u16 = 443;
 /// Most DNS resolvers: as many as the stub resolver asks.
-pub const RESOLVERS_MAX: usize = 3;
+pub const RESOLVERS_MAX: usize = 4;
 /// Most NTP servers: four are needed to outvote one liar.
 pub const TIME_SERVERS_MAX: usize = 4;
+/// Highest VLAN identifier (IEEE 802.1Q: 0 is no VLAN, 4095 reserved).
+pub const VLAN_MAX: u16 = 4094;
 
-/// A parsed value.
+/// A parsed value. It prints as the text that parses into it again, without spaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
-    /// The machine's own address.
+    /// The machine's own IPv4 address.
     Address(Ipv4Subnet),
     /// The service edge.
     Edge(EdgeName),
     /// The default gateway.
     Gateway(Ipv4Addr),
+    /// The default gateway of IPv6.
+    Gateway6(Ipv6Addr),
     /// The machine's own name.
     Hostname(HostName),
+    /// What is done about IPv6.
+    Ipv6(Ipv6Mode),
     /// The MAC address that the machine was minted with.
     Mac(MacAddress),
     /// The name that the connector was minted under.
     Name(ConnectorName),
+    /// The HTTP proxy in front of the edge.
+    Proxy(ProxyName),
     /// DNS resolvers, at least one.
-    Resolvers(Vec<Ipv4Addr>),
+    Resolvers(Vec<IpAddr>),
     /// NTP servers, at least one.
-    TimeServers(Vec<HostName>),
+    TimeServers(Vec<ServerName>),
+    /// The VLAN, 1 to [`VLAN_MAX`].
+    Vlan(u16),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(subnet) => subnet.fmt(f),
+            Self::Edge(edge) => edge.fmt(f),
+            Self::Gateway(address) => address.fmt(f),
+            Self::Gateway6(address) => address.fmt(f),
+            Self::Hostname(name) => name.fmt(f),
+            Self::Ipv6(mode) => mode.fmt(f),
+            Self::Mac(mac) => mac.fmt(f),
+            Self::Name(name) => name.fmt(f),
+            Self::Proxy(proxy) => proxy.fmt(f),
+            Self::Resolvers(list) => joined(list, f),
+            Self::TimeServers(list) => joined(list, f),
+            Self::Vlan(vlan) => vlan.fmt(f),
+        }
+    }
+}
+
+fn joined<T: fmt::Display>(list: &[T], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (index, entry) in list.iter().enumerate() {
+        if index > 0 {
+            f.write_str(",")?;
+        }
+        entry.fmt(f)?;
+    }
+    Ok(())
 }
 
 /// The value of `text` as `kind`; nothing when it is empty or blank.
@@ -63,28 +106,35 @@ pub(crate) fn parse(kind: Kind, text: &str) -> Result<Option<Value>, ValueError>
     Ok(Some(match kind {
         Kind::Address => Value::Address(text.parse()?),
         Kind::Edge => Value::Edge(text.parse()?),
-        Kind::Gateway => Value::Gateway(unicast(text)?),
-        Kind::Hostname => Value::Hostname(text.parse()?),
+        Kind::Gateway => Value::Gateway(host::unicast(text)?),
+        Kind::Gateway6 => Value::Gateway6(ipv6::gateway(text)?),
+        Kind::Hostname => Value::Hostname(own_name(text)?),
+        Kind::Ipv6 => Value::Ipv6(text.parse()?),
         Kind::Mac => Value::Mac(mac_of_a_card(text)?),
         Kind::Name => Value::Name(text.parse()?),
-        Kind::Resolvers => Value::Resolvers(list(text, RESOLVERS_MAX, unicast)?),
+        Kind::Proxy => Value::Proxy(text.parse()?),
+        Kind::Resolvers => Value::Resolvers(list(text, RESOLVERS_MAX, host::server_address)?),
         Kind::TimeServers => Value::TimeServers(list(text, TIME_SERVERS_MAX, str::parse)?),
+        Kind::Vlan => Value::Vlan(vlan(text)?),
     }))
 }
 
 /// Fuzz body: no text makes a parser panic, and what is accepted prints as it parses.
+///
+/// # Panics
+/// If that does not hold.
 pub fn fuzz_value(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
     for property in crate::property::PROPERTIES {
         match property.parse(text) {
-            Ok(Some(Value::Edge(edge))) => assert_eq!(edge.to_string().parse(), Ok(edge)),
-            Ok(Some(Value::Address(address))) => {
-                assert_eq!(address.to_string().parse(), Ok(address));
+            Ok(Some(value)) => {
+                let printed = value.to_string();
+                assert!(printed.bytes().all(|byte| byte.is_ascii_graphic()));
+                assert_eq!(property.parse(&printed), Ok(Some(value)));
             }
-            Ok(Some(Value::Mac(mac))) => assert_eq!(mac.to_string().parse(), Ok(mac)),
-            Ok(_) => {}
+            Ok(None) => {}
             Err(error) => assert!(error.to_string().is_ascii()),
         }
     }
@@ -113,6 +163,22 @@ fn list<T>(
     entries.into_iter().map(parse).collect()
 }
 
+/// A name for the machine itself, which is no address.
+fn own_name(text: &str) -> Result<HostName, ValueError> {
+    let name: HostName = text.parse()?;
+    if name.as_str().len() <= HOSTNAME_BYTES_MAX && name.address().is_none() {
+        Ok(name)
+    } else {
+        Err(ValueError::new(text, Problem::OwnName))
+    }
+}
+
+fn vlan(text: &str) -> Result<u16, ValueError> {
+    host::parse_decimal(text)
+        .filter(|vlan| (1..=VLAN_MAX).contains(vlan))
+        .ok_or_else(|| ValueError::new(text, Problem::Vlan))
+}
+
 /// A MAC address that a network card can have.
 fn mac_of_a_card(text: &str) -> Result<MacAddress, ValueError> {
     let mac: MacAddress = text.parse()?;
@@ -124,57 +190,4 @@ fn mac_of_a_card(text: &str) -> Result<MacAddress, ValueError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_are_bounded_and_forgive_spaces() {
-        let resolvers = parse(Kind::Resolvers, "192.0.2.1, 192.0.2.2,").unwrap();
-        assert!(matches!(resolvers, Some(Value::Resolvers(list)) if list.len() == 2));
-        let error = parse(Kind::Resolvers, "192.0.2.1,192.0.2.2,192.0.2.3,192.0.2.4").unwrap_err();
-        assert_eq!(error.problem, Problem::List { entries: 4, max: 3 });
-        assert!(
-            parse(Kind::TimeServers, "ntp.example.com,192.0.2.9")
-                .unwrap()
-                .is_some()
-        );
-    }
-
-    #[test]
-    fn a_minted_mac_is_one_that_a_card_can_have() {
-        let mac = parse(Kind::Mac, "00:50:56:01:02:03").unwrap();
-        assert!(matches!(mac, Some(Value::Mac(mac)) if mac.is_vmware_static_range()));
-        for text in [
-            "01:00:5e:00:00:01",
-            "ff:ff:ff:ff:ff:ff",
-            "00:00:00:00:00:00",
-        ] {
-            let error = parse(Kind::Mac, text).unwrap_err();
-            assert_eq!(error.problem, Problem::MacOfNoCard, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_text_is_measured_before_it_is_looked_at() {
-        let error = parse(Kind::Edge, &" ".repeat(TEXT_BYTES_MAX + 1)).unwrap_err();
-        assert_eq!(error.problem, Problem::Text);
-    }
-
-    #[test]
-    fn no_short_text_of_awkward_characters_makes_a_parser_panic() {
-        let letters = [
-            "", "a", "1", ".", ":", "/", ",", "-", " ", "\0", "é", "255", "[::1]",
-        ];
-        for (a, b) in letters
-            .iter()
-            .flat_map(|a| letters.iter().map(move |b| (a, b)))
-        {
-            for (c, d) in letters
-                .iter()
-                .flat_map(|c| letters.iter().map(move |d| (c, d)))
-            {
-                fuzz_value(format!("{a}{b}{c}{d}").as_bytes());
-            }
-        }
-    }
-}
+mod tests;

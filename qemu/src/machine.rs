@@ -35,6 +35,8 @@ pub struct Machine {
     pub disk: Option<Disk>,
     /// Whether the disk refuses writes, as one does whose file or datastore is read only.
     pub read_only_disk: bool,
+    /// A disc image in a CD drive; no drive without.
+    pub cd: Option<PathBuf>,
     /// A file, made beforehand, that receives each write and flush of a raw disk, in the format of
     /// Linux' dm-log-writes.
     pub write_log: Option<PathBuf>,
@@ -180,6 +182,14 @@ pub enum Cable {
     /// A unix socket that someone listens on; each frame is preceded by its length, 4 bytes
     /// big-endian.
     Stream(PathBuf),
+    /// A tap interface that exists, in the network namespace that QEMU runs in. Frames pass whole:
+    /// checksums are computed, nothing is left to the other side.
+    Tap {
+        /// The interface's name.
+        interface: String,
+        /// A file that receives each frame in the classic pcap format.
+        capture: Option<PathBuf>,
+    },
     /// QEMU's user-mode network: DHCP, DNS and NAT to the host's network, without privileges.
     User,
 }
@@ -226,6 +236,7 @@ impl Machine {
             kernel: None,
             disk: None,
             read_only_disk: false,
+            cd: None,
             write_log: None,
             nic: None,
             serial: Serial::None,

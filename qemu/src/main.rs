@@ -118,6 +118,12 @@ fn machine(options: &Options, choice: &Choice) -> Result<Machine, Box<dyn Error>
         name: "opt/outgate/edge".to_owned(),
         value: edge.clone(),
     }));
+    let items = options.settings.iter().map(|(key, value)| FwCfg {
+        name: format!("opt/outgate/{key}"),
+        value: value.clone(),
+    });
+    machine.fw_cfg.extend(items);
+    machine.cd.clone_from(&options.cd);
     Ok(machine)
 }
 

@@ -18,6 +18,9 @@ Boots an image with its serial console on the terminal.
   --net user          QEMU's own network: DHCP, DNS, NAT to this computer's network  [this]
   --net socket PATH   a lab network that listens on this unix socket
   --edge HOST[:PORT]  tells the machine its service edge (fw_cfg opt/outgate/edge)
+  --set KEY=VALUE     tells the machine a setting, outgate.address=192.0.2.10/24 for instance, as
+                      fw_cfg opt/outgate/address; may be given several times
+  --cd FILE           a disc image in a CD drive, with an OVF environment for instance
 ";
 
 /// A parsed command line.
@@ -39,6 +42,10 @@ pub struct Options {
     pub net_socket: Option<PathBuf>,
     /// The service edge to tell the machine of.
     pub edge: Option<String>,
+    /// Settings to tell it: key, without what all begin with, and value.
+    pub settings: Vec<(String, String)>,
+    /// The disc in its drive.
+    pub cd: Option<PathBuf>,
 }
 
 impl Options {
@@ -56,6 +63,8 @@ impl Options {
             mac: Mac::in_static_range(1),
             net_socket: None,
             edge: None,
+            settings: Vec::new(),
+            cd: None,
         };
         let mut arguments = arguments.into_iter();
         while let Some(name) = arguments.next() {
@@ -82,11 +91,26 @@ impl Options {
                     other => return Err(format!("--net {other}: it is user or socket PATH")),
                 },
                 "--edge" => options.edge = Some(value()?),
+                "--set" => options.settings.push(setting(&value()?)?),
+                "--cd" => options.cd = Some(value()?.into()),
                 _ => return Err(format!("{name} is unknown; --help lists what there is")),
             }
         }
         Ok(Some(options))
     }
+}
+
+/// `outgate.KEY=VALUE`; what the values may be is the machine's to say.
+fn setting(text: &str) -> Result<(String, String), String> {
+    let is_key = |key: &str| {
+        let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        !key.is_empty() && key.bytes().all(letter)
+    };
+    text.strip_prefix("outgate.")
+        .and_then(|setting| setting.split_once('='))
+        .filter(|(key, value)| is_key(key) && !value.is_empty())
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .ok_or_else(|| format!("--set {text}: type it like outgate.address=192.0.2.10/24"))
 }
 
 fn memory_mib(text: &str) -> Result<u32, String> {
@@ -122,7 +146,8 @@ mod tests {
     fn every_option_is_taken() {
         let options = parse(
             "--image a --disk b --fresh --memory 256 --firmware uefi --mac 00:50:56:00:00:09 \
-             --net socket c --edge edge.outgate.example:443",
+             --net socket c --edge edge.outgate.example:443 --set outgate.vlan=7 \
+             --set outgate.proxy=p:1=2 --cd d",
         )
         .unwrap()
         .unwrap();
@@ -135,6 +160,11 @@ mod tests {
             mac: Mac::in_static_range(9),
             net_socket: Some("c".into()),
             edge: Some("edge.outgate.example:443".to_owned()),
+            settings: vec![
+                ("vlan".to_owned(), "7".to_owned()),
+                ("proxy".to_owned(), "p:1=2".to_owned()),
+            ],
+            cd: Some("d".into()),
         };
         assert_eq!(options, expected);
     }
@@ -147,6 +177,9 @@ mod tests {
             ("--firmware coreboot", "coreboot"),
             ("--mac 1", "--mac"),
             ("--net tap", "tap"),
+            ("--set address=1", "outgate.address"),
+            ("--set outgate.vlan=", "outgate.address"),
+            ("--set outgate.a/b=1", "outgate.address"),
             ("--frsh", "--frsh"),
         ] {
             let error = parse(line).unwrap_err();

@@ -1,11 +1,12 @@
 //! A running QEMU: started, watched, and killed when its owner is gone.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -71,7 +72,16 @@ impl Vm {
     ///
     /// # Errors
     /// [`VmError`], with QEMU's words when it refused.
-    pub fn start(mut machine: Machine) -> Result<Self, VmError> {
+    pub fn start(machine: Machine) -> Result<Self, VmError> {
+        Self::start_by(&[], machine)
+    }
+
+    /// The same with QEMU's command line after that of another program, which becomes QEMU:
+    /// `nsenter` with its options, for instance.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_by(before: &[OsString], mut machine: Machine) -> Result<Self, VmError> {
         let qemu = host::find_qemu().map_err(VmError::Host)?;
         let folder = TempDir::new("outgate-vm").map_err(during("creating a temporary folder"))?;
         let serial_path = folder.path().join("serial");
@@ -87,8 +97,12 @@ impl Vm {
         }
         let log = folder.path().join(LOG_FILE);
         let stderr = File::create(&log).map_err(during("creating QEMU's log"))?;
-        let process = Child::start(&qemu, |command| {
-            command.args(machine.argv());
+        let mut words = before.to_vec();
+        words.push(qemu.into());
+        words.extend(machine.argv());
+        let program = PathBuf::from(words.remove(0));
+        let process = Child::start(&program, |command| {
+            command.args(words);
             command
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())

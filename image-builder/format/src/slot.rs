@@ -26,7 +26,8 @@ pub mod partition {
     pub const STATE: &str = "outgate-state";
 }
 
-/// Keys of the boot-state block. All of them fit into its first sector, whatever their values: see
+/// Keys of the boot-state block. Those up to [`boot_key::GROUP`] fit into its first sector, whatever
+/// their values; how much of the settings behind them does is for the mint to see: see
 /// [`BOOT_STATE_BYTES_MAX`].
 pub mod boot_key {
     /// The slot to boot: `a` or `b`.
@@ -45,6 +46,19 @@ pub mod boot_key {
     pub const EDGE: &str = "edge";
     /// The connector group, for people only, of a minted image.
     pub const GROUP: &str = "group";
+    /// The settings of a minted image. They are called as the properties of the OVF descriptor are
+    /// behind `outgate.`, and their values are written alike.
+    pub const SETTINGS: &[&str] = &[
+        "hostname",
+        "address",
+        "gateway",
+        "resolvers",
+        "ntp",
+        "ipv6",
+        "gateway6",
+        "vlan",
+        "proxy",
+    ];
 }
 
 /// The most bytes of the boot-state block in use, the rest being padding. A disk writes a sector

@@ -6,11 +6,10 @@ use std::path::Path;
 
 use disk_format::grubenv::GrubEnv;
 use disk_format::qcow2;
-use disk_format::slot::boot_key;
 use ovf::descriptor::Descriptor;
 use sha2::{Digest as _, Sha256};
 
-use crate::boot_state::{self, MINTED_KEYS};
+use crate::boot_state;
 use crate::mint::connector::Connector;
 use crate::mint::domain;
 use crate::mint::error::MintError;
@@ -47,7 +46,7 @@ impl Base {
         let ova = Ova::parse(&bytes).map_err(MintError::damaged(path))?;
         let disk = ova.vmdk.to_disk().map_err(MintError::damaged(path))?;
         let boot_state = boot_state::read(&disk).map_err(MintError::damaged(path))?;
-        if let Some(name) = MINTED_KEYS.iter().find_map(|key| boot_state.get(key)) {
+        if let Some(name) = boot_state::minted_keys().find_map(|key| boot_state.get(key)) {
             return Err(MintError::BaseMinted {
                 path: path.into(),
                 name: name.into(),
@@ -103,14 +102,8 @@ impl Base {
 
     fn boot_state_of(&self, connector: &Connector) -> Result<GrubEnv, MintError> {
         let mut state = self.boot_state.clone();
-        let mut set = |key, value: &str| state.set(key, value).map_err(MintError::format);
-        set(boot_key::NAME, connector.name.as_str())?;
-        set(boot_key::MAC, &connector.mac.to_string())?;
-        if let Some(edge) = &connector.edge {
-            set(boot_key::EDGE, &edge.to_string())?;
-        }
-        if let Some(group) = &connector.group {
-            set(boot_key::GROUP, group.as_str())?;
+        for (key, value) in connector.minted_values() {
+            state.set(key, &value).map_err(MintError::format)?;
         }
         Ok(state)
     }
@@ -122,12 +115,11 @@ impl Base {
             mac: Some(connector.mac),
             ..self.ova.descriptor.clone()
         };
+        let minted = connector.minted_values();
         for (property, value) in &mut descriptor.properties {
-            match (property.key, &connector.edge) {
-                ("outgate.name", _) => *value = connector.name.to_string(),
-                ("outgate.mac", _) => *value = connector.mac.to_string(),
-                ("outgate.edge", Some(edge)) => *value = edge.to_string(),
-                _ => {}
+            let mut known = minted.iter();
+            if let Some((_, known)) = known.find(|(key, _)| *key == property.key_in_class()) {
+                value.clone_from(known);
             }
         }
         descriptor

@@ -325,6 +325,7 @@ mod tests {
             mac: "00:50:56:0a:0b:0c".parse().unwrap(),
             group: Some("Mumbai".parse().unwrap()),
             edge: None,
+            network: crate::mint::settings::NetworkSettings::default(),
         }
     }
 }

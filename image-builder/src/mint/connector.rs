@@ -4,10 +4,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use disk_format::guid::Guid;
+use disk_format::slot::boot_key;
 use ovf::mac::MacAddress;
 use ovf::name::ConnectorName;
 use ovf::property::EdgeName;
 use sha2::{Digest, Sha256};
+
+use crate::mint::settings::NetworkSettings;
 
 /// Longest name of a connector group, in bytes.
 pub const GROUP_BYTES_MAX: usize = 63;
@@ -23,9 +26,28 @@ pub struct Connector {
     pub group: Option<Group>,
     /// The service edge it connects to; otherwise the image's own, or the console asks.
     pub edge: Option<EdgeName>,
+    /// Its network; what is not set is left to DHCP and IPv6 routers.
+    pub network: NetworkSettings,
 }
 
 impl Connector {
+    /// What its disk says about it, by the keys of the boot-state block.
+    #[must_use]
+    pub fn minted_values(&self) -> Vec<(&'static str, String)> {
+        let edge = self.edge.as_ref().map(ToString::to_string);
+        let group = self.group.as_ref().map(ToString::to_string);
+        let mut values = vec![
+            (boot_key::NAME, self.name.to_string()),
+            (boot_key::MAC, self.mac.to_string()),
+        ];
+        values.extend(edge.map(|edge| (boot_key::EDGE, edge)));
+        values.extend(group.map(|group| (boot_key::GROUP, group)));
+        let network = self.network.iter();
+        values
+            .extend(network.map(|(property, value)| (property.key_in_class(), value.to_string())));
+        values
+    }
+
     /// The UUID of its VM, in lower case: from name and MAC alone, so that the same mint gives the
     /// same machine. Version 8 of RFC 9562, as all identifiers of the image.
     #[must_use]
@@ -147,6 +169,7 @@ mod tests {
             mac: mac.parse().unwrap(),
             group: None,
             edge: None,
+            network: NetworkSettings::default(),
         }
     }
 }

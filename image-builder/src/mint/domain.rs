@@ -102,6 +102,7 @@ mod tests {
             mac: "00:50:56:0a:0b:0c".parse().unwrap(),
             group: Some("</description><disk> & Co --".parse().unwrap()),
             edge: None,
+            network: crate::mint::settings::NetworkSettings::default(),
         };
         let xml = xml(&connector);
         assert!(

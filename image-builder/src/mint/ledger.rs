@@ -4,7 +4,8 @@
 //! ```text
 //! name=mumbai-01 mac=00:50:56:12:34:56 edge=edge.example.org:443 image=SHA-256 minted=2026-11-01 group=Mumbai West
 //! ```
-//! `edge` and `group` may be missing; `group` is last because it may have spaces. Lines that are
+//! `edge` and `group` may be missing, and between `edge` and `image` are the settings it was minted
+//! with, if any: `address=192.0.2.10/24 gateway=192.0.2.1`. `group` is last because it may have spaces. Lines that are
 //! empty or begin with `#` are kept as they are. Any other line is an error with its number: a
 //! ledger that is read wrongly would mint an address twice.
 
@@ -18,6 +19,7 @@ use ovf::name::ConnectorName;
 use crate::date::Date;
 use crate::mint::address;
 use crate::mint::connector::Connector;
+use crate::mint::settings::NetworkSettings;
 
 /// Longest ledger that is read, in bytes: about fifty thousand connectors.
 pub const LEDGER_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -156,10 +158,14 @@ impl fmt::Display for Entry {
             mac,
             group,
             edge,
+            network,
         } = &self.connector;
         write!(f, "name={name} mac={mac}")?;
         if let Some(edge) = edge {
             write!(f, " edge={edge}")?;
+        }
+        for (property, value) in network.iter() {
+            write!(f, " {}={value}", property.key_in_class())?;
         }
         write!(f, " image={} minted={}", self.image, self.minted)?;
         if let Some(group) = group {
@@ -225,7 +231,8 @@ impl fmt::Display for LedgerError {
             Problem::Missing(field) => write!(
                 f,
                 "{field}= is missing or not in its place; a line is `name= mac= edge= image= \
-                 minted= group=` with one space between, where edge and group may be left out"
+                 minted= group=` with one space between, where edge and group may be left out, and \
+                 settings may stand before image in the order of `cargo image mint --help`"
             ),
             Problem::NotUtf8 => write!(f, "this is no text; restore the ledger from its copy"),
             Problem::Repeated(field, value) => write!(
@@ -265,6 +272,15 @@ fn parse_entry(line: &str) -> Result<Entry, Problem> {
     let name = value(fields.next(), "name")?;
     let mac = value(fields.next(), "mac")?;
     let edge = fields.next_if(|field| field.starts_with("edge="));
+    let mut network = NetworkSettings::default();
+    for property in NetworkSettings::properties() {
+        let key = property.key_in_class();
+        let begins = |field: &&str| field.split('=').next() == Some(key);
+        if let Some(field) = fields.next_if(begins) {
+            let set = network.set(property, value(Some(field), key)?);
+            set.map_err(|error| Problem::Value(format!("{key}: {error}")))?;
+        }
+    }
     let image = value(fields.next(), "image")?;
     let minted = value(fields.next(), "minted")?;
     if let Some(rest) = fields.next() {
@@ -279,6 +295,7 @@ fn parse_entry(line: &str) -> Result<Entry, Problem> {
             edge: edge
                 .map(|edge| parsed("edge", value(Some(edge), "edge")?))
                 .transpose()?,
+            network,
         },
         image: image.parse().map_err(|()| {
             Problem::Value(format!("image {image:?} must be 64 hexadecimal digits"))
@@ -308,6 +325,7 @@ mod tests {
     use proptest::prelude::*;
 
     const LINE: &str = "name=mumbai-01 mac=00:50:56:12:34:56 edge=edge.example.org:443 \
+        address=192.0.2.10/24 ntp=ntp.example.org,192.0.2.1 vlan=7 \
         image=00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff minted=2026-11-01 \
         group=Mumbai West";
 
@@ -368,6 +386,8 @@ mod tests {
             (bad("2026-11-01", "2026-13-01"), "minted: "),
             (bad("Mumbai West", ""), "1 to 63 printable"),
             (bad("edge.example", "edge..example"), "edge: "),
+            (bad("vlan=7", "vlan=0"), "vlan: "),
+            (bad("vlan=7", "ntp=x"), "image= is missing"),
             (bad(" group", " owner=x group"), "no field"),
         ] {
             let error = parse(&text).unwrap_err();
@@ -412,6 +432,10 @@ mod tests {
         LINE.replace("mumbai-01", "delhi-01")
             .replace("12:34:56", "00:00:01")
             .replace(" edge=edge.example.org:443", "")
+            .replace(
+                " address=192.0.2.10/24 ntp=ntp.example.org,192.0.2.1 vlan=7",
+                "",
+            )
             .replace(" group=Mumbai West", "")
     }
 }

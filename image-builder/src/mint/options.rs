@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use crate::mint::ledger_file;
 use crate::mint::plan::Request;
+use crate::mint::settings::NetworkSettings;
 
 /// How it is used.
 pub const USAGE: &str = "\
@@ -18,6 +19,15 @@ usage: cargo image mint --name NAME [options]
            --group     its connector group, for people
            --mac       its MAC address, 00:50:56:00:00:00 to 00:50:56:3f:ff:ff  [from the name]
            --edge      the service edge it connects to, HOST[:PORT]
+           --hostname  its host name
+           --address   its static IPv4 address, like 192.0.2.10/24                 [DHCP]
+           --gateway   its default gateway, with --address
+           --resolvers DNS servers, up to four addresses, commas between   [the network's]
+           --ntp       NTP servers, up to four names or addresses          [the network's]
+           --ipv6      auto, off, or a static address like 2001:db8::10/64         [auto]
+           --gateway6  its default gateway of IPv6, with a static --ipv6
+           --vlan      the VLAN whose tag all frames carry, 1 to 4094         [untagged]
+           --proxy     an HTTP proxy through which the edge is reached, HOST:PORT
            --from      the image to mint from                 [target/image/outgate.ova]
            --out       where the files go                     [target/mint]
            --ledger    what keeps names and MACs unique  [~/.local/share/outgate/mint.ledger]
@@ -71,6 +81,8 @@ struct Given {
     group: Option<OsString>,
     mac: Option<OsString>,
     edge: Option<OsString>,
+    /// In the order of [`NetworkSettings::properties`].
+    network: Vec<Option<OsString>>,
     from: Option<OsString>,
     out: Option<OsString>,
     ledger: Option<OsString>,
@@ -91,8 +103,21 @@ impl Given {
             Some("--ledger") => Ok(&mut self.ledger),
             Some("--sign-key") => Ok(&mut self.sign_key),
             Some("--sign-cert") => Ok(&mut self.sign_cert),
-            Some(_) | None => Err(format!("{} is no option of mint", option.display())),
+            Some(text) => self
+                .setting(text)
+                .ok_or_else(|| format!("{text} is no option of mint")),
+            None => Err(format!("{} is no option of mint", option.display())),
         }
+    }
+
+    fn setting(&mut self, option: &str) -> Option<&mut Option<OsString>> {
+        let key = option.strip_prefix("--")?;
+        let mut properties = NetworkSettings::properties();
+        let index = properties.position(|property| property.key_in_class() == key)?;
+        if self.network.len() <= index {
+            self.network.resize(index + 1, None);
+        }
+        self.network.get_mut(index)
     }
 
     fn options(self) -> Result<Options, String> {
@@ -106,6 +131,7 @@ impl Given {
                 group: value("--group", self.group)?,
                 mac: value("--mac", self.mac)?,
                 edge: value("--edge", self.edge)?,
+                network: network(self.network)?,
             },
             from: path(self.from, "target/image/outgate.ova"),
             out: path(self.out, "target/mint"),
@@ -121,6 +147,19 @@ impl Given {
             },
         })
     }
+}
+
+fn network(given: Vec<Option<OsString>>) -> Result<NetworkSettings, String> {
+    let mut network = NetworkSettings::default();
+    for (property, given) in NetworkSettings::properties().zip(given) {
+        let option = format!("--{}", property.key_in_class());
+        if let Some(text) = value::<String>(&option, given)? {
+            network
+                .set(property, &text)
+                .map_err(|error| format!("{option} {error}"))?;
+        }
+    }
+    Ok(network)
 }
 
 fn value<T: FromStr<Err: fmt::Display>>(
@@ -157,6 +196,10 @@ mod tests {
             "Mumbai West",
             "--edge",
             "edge.example.org",
+            "--ntp",
+            "192.0.2.1, ntp.example.org",
+            "--vlan",
+            "7",
             "--from",
             "f",
             "--out",
@@ -172,6 +215,9 @@ mod tests {
         assert_eq!(most.request.count, 3);
         assert_eq!(most.request.group.unwrap().as_str(), "Mumbai West");
         assert_eq!(most.request.edge.unwrap().port(), 443);
+        let network = most.request.network.iter();
+        let network: Vec<_> = network.map(|(_, value)| value.to_string()).collect();
+        assert_eq!(network, ["192.0.2.1,ntp.example.org", "7"]);
         assert_eq!(most.sign, Some(("k".into(), "c".into())));
     }
 
@@ -186,6 +232,13 @@ mod tests {
             (&["--name", "a", "--mac", "0050560a0b0c"], "six pairs"),
             (&["--name", "a", "--edge", "edge:0"], "TCP port"),
             (&["--name", "a", "--group", ""], "1 to 63"),
+            (&["--name", "a", "--vlan", "4095"], "from 1 to 4094"),
+            (&["--name", "a", "--address", ""], "--address is empty"),
+            (&["--name", "a", "--vlan", "7", "--vlan", "7"], "twice"),
+            (
+                &["--name", "a", "--proxy", "asha:secret@p:1"],
+                "do not belong here",
+            ),
             (&["--name", "a", "--sign-key", "k"], "needs --sign-cert"),
             (&["--name", "a", "--sign-cert", "c"], "needs --sign-key"),
             (&["--memory", "512"], "no option"),
@@ -202,7 +255,7 @@ mod tests {
             .split([' ', ',', '\n'])
             .filter(|word| word.starts_with("--"));
         let named: std::collections::BTreeSet<_> = options.collect();
-        assert_eq!(named.len(), 10);
+        assert_eq!(named.len(), 10 + NetworkSettings::properties().count());
         assert!(
             named
                 .iter()

@@ -2,15 +2,19 @@
 
 use std::fmt;
 
+use disk_format::slot::BOOT_STATE_BYTES_MAX;
+use ovf::given::Complaint;
 use ovf::mac::MacAddress;
 use ovf::name::ConnectorName;
 use ovf::property::EdgeName;
 
+use crate::boot_state;
 use crate::date::Date;
 use crate::mint::address::{self, AddressError};
 use crate::mint::connector::{Connector, Group};
 use crate::mint::fleet::{self, FleetError};
 use crate::mint::ledger::{Entry, ImageDigest, Ledger};
+use crate::mint::settings::NetworkSettings;
 
 /// What a person asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +29,8 @@ pub struct Request {
     pub mac: Option<MacAddress>,
     /// Their edge.
     pub edge: Option<EdgeName>,
+    /// Their network.
+    pub network: NetworkSettings,
 }
 
 /// A connector that may be minted.
@@ -66,6 +72,13 @@ pub fn plan(
             return Err(PlanError::MacForMany { mac });
         }
     }
+    if request.count > 1
+        && let Some((property, value)) = request.network.of_one_machine()
+    {
+        let option = property.key_in_class();
+        let value = value.to_string();
+        return Err(PlanError::OneForMany { option, value });
+    }
     let mut ledger = ledger.clone();
     let mut planned = Vec::new();
     for name in fleet::names(&request.name, request.count).map_err(PlanError::Fleet)? {
@@ -92,6 +105,22 @@ pub enum PlanError {
         /// The address.
         mac: MacAddress,
     },
+    /// A setting of one machine for several connectors.
+    OneForMany {
+        /// The option, without dashes.
+        option: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// Settings that do not hold together.
+    Settings(Complaint),
+    /// More than the boot-state block holds.
+    TooLong {
+        /// For whom.
+        name: ConnectorName,
+        /// How many bytes it would have.
+        bytes: usize,
+    },
     /// Another connector has the address.
     MacTaken {
         /// The address.
@@ -109,7 +138,7 @@ pub enum PlanError {
         /// The name.
         name: ConnectorName,
         /// The option.
-        option: &'static str,
+        option: String,
         /// The ledger's value.
         recorded: Option<String>,
         /// The request's.
@@ -126,6 +155,18 @@ impl fmt::Display for PlanError {
                 f,
                 "--mac {mac} is one address and --count asks for several connectors; leave one of \
                  the two out"
+            ),
+            Self::OneForMany { option, value } => write!(
+                f,
+                "--{option} {value} is for one machine and --count asks for several connectors; \
+                 mint them one by one, or leave one of the two out"
+            ),
+            Self::Settings(complaint) => write!(f, "--{complaint}"),
+            Self::TooLong { name, bytes } => write!(
+                f,
+                "what {name} is minted with takes {bytes} bytes of the disk's boot state, and \
+                 {BOOT_STATE_BYTES_MAX} is the limit; shorten names, or set some of it as \
+                 properties of the hypervisor"
             ),
             Self::MacTaken { mac, holder } => write!(
                 f,
@@ -188,7 +229,14 @@ fn first(
         mac,
         group: request.group.clone(),
         edge: request.edge.clone(),
+        network: request.network.clone(),
     };
+    connector.network.check().map_err(PlanError::Settings)?;
+    let bytes = boot_state::bytes_at_most(&connector.minted_values());
+    if bytes > BOOT_STATE_BYTES_MAX {
+        let name = connector.name;
+        return Err(PlanError::TooLong { name, bytes });
+    }
     Ok(Planned {
         entry: Entry {
             connector,
@@ -206,10 +254,15 @@ fn again(request: &Request, recorded: &Entry, image: ImageDigest) -> Result<Plan
         mac,
         group,
         edge,
+        network,
     } = &recorded.connector;
     agree(name, "--mac", Some(mac), request.mac.as_ref())?;
     agree(name, "--group", group.as_ref(), request.group.as_ref())?;
     agree(name, "--edge", edge.as_ref(), request.edge.as_ref())?;
+    for (property, given) in request.network.iter() {
+        let option = format!("--{}", property.key_in_class());
+        agree(name, &option, network.value(property), Some(given))?;
+    }
     Ok(Planned {
         entry: Entry {
             image,
@@ -225,14 +278,14 @@ fn again(request: &Request, recorded: &Entry, image: ImageDigest) -> Result<Plan
 
 fn agree<T: PartialEq + fmt::Display>(
     name: &ConnectorName,
-    option: &'static str,
+    option: &str,
     recorded: Option<&T>,
     given: Option<&T>,
 ) -> Result<(), PlanError> {
     match given {
         Some(given) if recorded != Some(given) => Err(PlanError::Recorded {
             name: name.clone(),
-            option,
+            option: option.to_owned(),
             recorded: recorded.map(T::to_string),
             given: given.to_string(),
         }),
@@ -241,181 +294,4 @@ fn agree<T: PartialEq + fmt::Display>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::collections::BTreeSet;
-
-    const IMAGE: ImageDigest = ImageDigest([1; 32]);
-
-    #[test]
-    fn a_new_name_gets_what_was_asked_for() {
-        let planned = mint(&full("mumbai-01"), &Ledger::new()).unwrap();
-        let [planned] = &planned[..] else {
-            panic!("{planned:?}")
-        };
-        assert_eq!(planned.kind, Kind::New);
-        let connector = &planned.entry.connector;
-        assert_eq!(connector.mac.to_string(), "00:50:56:00:00:09");
-        assert_eq!(connector.group, Some("Mumbai".parse().unwrap()));
-        assert_eq!(connector.edge, Some("edge.example.org".parse().unwrap()));
-    }
-
-    #[test]
-    fn the_same_again_is_allowed_and_what_is_left_out_comes_from_the_ledger() {
-        let ledger = ledger(&full("mumbai-01"));
-        for request in [full("mumbai-01"), named("mumbai-01")] {
-            let again = mint(&request, &ledger).unwrap();
-            assert_eq!(again[0].kind, Kind::Again);
-            assert_eq!(Some(&again[0].entry), ledger.entries().next());
-        }
-    }
-
-    #[test]
-    fn a_newer_image_keeps_everything_else_and_is_said() {
-        let ledger = ledger(&full("mumbai-01"));
-        let newer = ImageDigest([2; 32]);
-        let later = Date::from_unix(2_000_000_000);
-        let again = plan(&named("mumbai-01"), &ledger, newer, later).unwrap();
-        assert_eq!(again[0].kind, Kind::FromOtherImage(IMAGE));
-        let recorded = ledger.entries().next().unwrap();
-        let image = newer;
-        assert_eq!(
-            again[0].entry,
-            Entry {
-                image,
-                ..recorded.clone()
-            }
-        );
-    }
-
-    #[test]
-    fn each_refusal_names_the_value_and_the_remedy() {
-        let ledger = ledger(&full("mumbai-01"));
-        let with = |name: &str, change: fn(&mut Request)| {
-            let mut request = named(name);
-            change(&mut request);
-            request
-        };
-        for (request, needles) in [
-            (
-                with("mumbai-01", |r| r.mac = Some(mac("00:50:56:00:00:0a"))),
-                ["--mac 00:50:56:00:00:09", "leave --mac out"],
-            ),
-            (
-                with("mumbai-01", |r| r.group = Some("Delhi".parse().unwrap())),
-                ["--group Mumbai", "Delhi"],
-            ),
-            (
-                with("mumbai-01", |r| {
-                    r.edge = Some("other.example.org".parse().unwrap())
-                }),
-                ["--edge edge.example.org:443", "other.example.org:443"],
-            ),
-            (
-                with("delhi-01", |r| r.mac = Some(mac("00:50:56:00:00:09"))),
-                ["belongs to mumbai-01", "leave --mac out"],
-            ),
-            (
-                with("delhi-01", |r| r.mac = Some(mac("01:50:56:00:00:09"))),
-                ["multicast", "00:50:56:3f:ff:ff"],
-            ),
-            (
-                with("delhi-01", |r| {
-                    r.mac = Some(mac("00:50:56:00:00:0a"));
-                    r.count = 2;
-                }),
-                ["--count", "leave one of"],
-            ),
-            (with("delhi", |r| r.count = 2), ["no digit", "delhi-01"]),
-            (with("delhi-9", |r| r.count = 2), ["delhi-9", "more zeros"]),
-        ] {
-            let said = mint(&request, &ledger).unwrap_err().to_string();
-            assert!(needles.iter().all(|needle| said.contains(needle)), "{said}");
-        }
-    }
-
-    #[test]
-    fn one_conflict_refuses_the_whole_fleet() {
-        let ledger = ledger(&Request {
-            group: Some("Delhi".parse().unwrap()),
-            ..named("mumbai-03")
-        });
-        let fleet = Request {
-            count: 4,
-            group: Some("Mumbai".parse().unwrap()),
-            ..named("mumbai-01")
-        };
-        let error = mint(&fleet, &ledger).unwrap_err();
-        assert!(matches!(error, PlanError::Recorded { name, .. } if name.as_str() == "mumbai-03"));
-    }
-
-    #[test]
-    fn a_name_whose_address_was_chosen_by_another_gets_the_next_one() {
-        let free = mint(&named("mumbai-01"), &Ledger::new()).unwrap();
-        let theirs = free[0].entry.connector.mac;
-        let ledger = ledger(&Request {
-            mac: Some(theirs),
-            ..named("delhi-01")
-        });
-        let ours = mint(&named("mumbai-01"), &ledger).unwrap();
-        assert_ne!(ours[0].entry.connector.mac, theirs);
-        assert_eq!(ours, mint(&named("mumbai-01"), &ledger).unwrap());
-    }
-
-    proptest! {
-        #[test]
-        fn any_mints_one_after_another_share_no_name_and_no_address(
-            requests in proptest::collection::vec(("[a-c][0-9]{2}", 1u32..20), 1..12),
-        ) {
-            let mut ledger = Ledger::new();
-            for (name, count) in requests {
-                let request = Request { count, ..named(&name) };
-                for planned in mint(&request, &ledger).unwrap_or_default() {
-                    ledger.record(planned.entry);
-                }
-            }
-            let names: BTreeSet<_> = ledger.entries().map(|e| e.connector.name.clone()).collect();
-            let macs: BTreeSet<_> = ledger.entries().map(|e| e.connector.mac).collect();
-            prop_assert_eq!(names.len(), ledger.entries().count());
-            prop_assert_eq!(macs.len(), names.len());
-            prop_assert!(macs.iter().all(|mac| address::check(*mac).is_ok()));
-        }
-    }
-
-    fn mint(request: &Request, ledger: &Ledger) -> Result<Vec<Planned>, PlanError> {
-        plan(request, ledger, IMAGE, Date::from_unix(1_793_491_200))
-    }
-
-    /// The ledger after `request`.
-    fn ledger(request: &Request) -> Ledger {
-        let mut ledger = Ledger::new();
-        for planned in mint(request, &ledger).unwrap() {
-            ledger.record(planned.entry);
-        }
-        ledger
-    }
-
-    fn full(name: &str) -> Request {
-        Request {
-            group: Some("Mumbai".parse().unwrap()),
-            mac: Some(mac("00:50:56:00:00:09")),
-            edge: Some("edge.example.org".parse().unwrap()),
-            ..named(name)
-        }
-    }
-
-    fn named(name: &str) -> Request {
-        Request {
-            name: name.parse().unwrap(),
-            count: 1,
-            group: None,
-            mac: None,
-            edge: None,
-        }
-    }
-
-    fn mac(text: &str) -> MacAddress {
-        text.parse().unwrap()
-    }
-}
+mod tests;

@@ -22,12 +22,21 @@ pub fn text(connector: &Connector, version: &str, files: &[FileFacts]) -> String
         mac,
         group,
         edge,
+        network,
     } = connector;
     let group = group.as_ref().map_or("-", |group| group.as_str());
     let edge = edge.as_ref().map_or_else(
         || "the console asks, unless the image has one".into(),
         ToString::to_string,
     );
+    let network = if network.is_empty() {
+        NO_SETTINGS.to_owned()
+    } else {
+        let each = network.iter();
+        let each =
+            each.map(|(property, value)| format!("  {:10}{value}\n", property.key_in_class()));
+        each.collect()
+    };
     let mut page = format!(
         "Outgate connector {name}
 
@@ -37,6 +46,8 @@ pub fn text(connector: &Connector, version: &str, files: &[FileFacts]) -> String
   edge   {edge}
   system {version}
 
+NETWORK, as minted; what the hypervisor's properties say wins
+{network}
 Deploy it once. A second machine from these files would have the same MAC and the same name; mint
 another connector instead. Words in CAPITALS are yours to fill in, in quotes when they have spaces.
 
@@ -148,6 +159,7 @@ WHEN THE CONSOLE SAYS THAT THE MAC IS NOT THE MINTED ONE
     )
 }
 
+const NO_SETTINGS: &str = "  DHCP, and IPv6 as routers advertise it\n";
 const COLUMNS: usize = 100;
 /// Takes the digests out of the page.
 const CHECK: &str = "grep -E '^[0-9a-f]{64} '";
@@ -156,6 +168,8 @@ const INDENT: &str = "    ";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mint::settings::NetworkSettings;
+    use ovf::property::Property;
 
     #[test]
     fn the_page_is_one_that_a_terminal_shows_and_begins_with_who_it_is_for() {
@@ -165,6 +179,7 @@ mod tests {
             assert!(line.len() <= COLUMNS && line.is_ascii(), "{line}");
         }
         for fact in [
+            "  address   192.0.2.10/24\n",
             "group  Mumbai",
             "MAC    00:50:56:0a:0b:0c",
             "edge.example.org:443",
@@ -180,11 +195,16 @@ mod tests {
     }
 
     fn page() -> String {
+        let mut network = NetworkSettings::default();
+        network
+            .set(Property::find("outgate.address").unwrap(), "192.0.2.10/24")
+            .unwrap();
         let connector = Connector {
             name: "mumbai-01".parse().unwrap(),
             mac: "00:50:56:0a:0b:0c".parse().unwrap(),
             group: Some("Mumbai".parse().unwrap()),
             edge: Some("edge.example.org".parse().unwrap()),
+            network,
         };
         let ova = FileFacts {
             name: "mumbai-01.ova".into(),

@@ -4,9 +4,10 @@ use disk_format::SECTOR_BYTES;
 use disk_format::gpt::{BACKUP_SECTORS, Gpt};
 use disk_format::grubenv::GrubEnv;
 use disk_format::slot::{HEADER_BYTES, SlotHeader, SlotName, boot_key, partition};
+use ovf::given::Given;
 use ovf::mac::MacAddress;
 use ovf::name::ConnectorName;
-use ovf::property::EdgeName;
+use ovf::property::{EdgeName, PROPERTIES};
 use sha2::{Digest as _, Sha256};
 
 use super::report::Report;
@@ -140,9 +141,7 @@ fn boot(state: &GrubEnv, report: &mut Report) {
 }
 
 fn minted(state: &GrubEnv, report: &mut Report) {
-    let is_minted = boot_state::MINTED_KEYS
-        .iter()
-        .any(|key| state.get(key).is_some());
+    let is_minted = boot_state::minted_keys().any(|key| state.get(key).is_some());
     if !is_minted {
         return report.say("not minted: no name and no MAC address of its own");
     }
@@ -164,6 +163,26 @@ fn minted(state: &GrubEnv, report: &mut Report) {
             }
             None => {}
         }
+    }
+    settings(state, report);
+}
+
+/// The minted settings: each is one, and they hold together.
+fn settings(state: &GrubEnv, report: &mut Report) {
+    let mut given = Given::default();
+    for property in PROPERTIES {
+        let key = property.key_in_class();
+        let is_setting = boot_key::SETTINGS.contains(&key);
+        if let Some(text) = state.get(key).filter(|_| is_setting) {
+            given.take(property, text);
+        }
+    }
+    for (property, value) in &given.values {
+        report.good(&format!("minted {}: {value}", property.key_in_class()));
+    }
+    let (_, complaints) = ovf::settings::settings(given);
+    for complaint in complaints {
+        report.wrong(&format!("minted {complaint}"));
     }
 }
 

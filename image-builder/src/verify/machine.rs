@@ -79,14 +79,14 @@ pub(super) fn same_identity(descriptor: &Descriptor, state: Option<&GrubEnv>, re
         );
     }
     for (property, value) in &descriptor.properties {
-        let (key, what) = match property.key {
-            "outgate.edge" => (boot_key::EDGE, "service edge"),
-            "outgate.mac" => (boot_key::MAC, "MAC address"),
-            "outgate.name" => (boot_key::NAME, "name"),
-            _ => continue,
+        let what = match property.key {
+            "outgate.edge" => "service edge",
+            "outgate.mac" => "MAC address",
+            "outgate.name" => "name",
+            _ => property.key_in_class(),
         };
         if !value.is_empty() {
-            let on_disk = state.get(key);
+            let on_disk = state.get(property.key_in_class());
             report.check(
                 on_disk == Some(value.as_str()),
                 &format!(

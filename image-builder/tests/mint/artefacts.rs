@@ -7,6 +7,7 @@ use disk_format::qcow2;
 use image_builder::boot_state;
 use image_builder::mint::plan::Kind;
 use image_builder::ova::Ova;
+use ovf::property::Property;
 
 use crate::support::{Bench, base_disk, content, mint};
 
@@ -17,6 +18,13 @@ fn the_ova_pins_the_mac_and_its_disk_knows_name_mac_group_and_edge() {
     options.request.group = Some("Mumbai West".parse().unwrap());
     options.request.edge = Some("edge.example.org".parse().unwrap());
     options.request.mac = Some("00:50:56:0a:0b:0c".parse().unwrap());
+    for (key, text) in [
+        ("outgate.address", "192.0.2.10/24"),
+        ("outgate.ntp", "192.0.2.1"),
+    ] {
+        let property = Property::find(key).unwrap();
+        options.request.network.set(property, text).unwrap();
+    }
     let minted = mint(&options).unwrap().remove(0);
 
     let ova = Ova::parse(content(&minted, "mumbai-01.ova")).unwrap();
@@ -34,6 +42,7 @@ fn the_ova_pins_the_mac_and_its_disk_knows_name_mac_group_and_edge() {
         found.next().unwrap().1.as_str()
     };
     assert_eq!(property("outgate.edge"), "edge.example.org:443");
+    assert_eq!(property("outgate.address"), "192.0.2.10/24");
     assert_eq!(property("outgate.hostname"), "");
 
     let state = boot_state::read(&ova.vmdk).unwrap();
@@ -43,6 +52,8 @@ fn the_ova_pins_the_mac_and_its_disk_knows_name_mac_group_and_edge() {
         ("mac", "00:50:56:0a:0b:0c"),
         ("edge", "edge.example.org:443"),
         ("group", "Mumbai West"),
+        ("address", "192.0.2.10/24"),
+        ("ntp", "192.0.2.1"),
     ];
     assert_eq!(all[..3], [("good", "a"), ("trial", ""), ("left", "0")]);
     assert_eq!(all[3..], minted_keys);

@@ -46,6 +46,7 @@ impl Bench {
                 group: None,
                 mac: None,
                 edge: None,
+                network: image_builder::mint::settings::NetworkSettings::default(),
             },
             from: self.path("outgate.ova"),
             out: self.path("out"),

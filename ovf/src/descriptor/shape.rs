@@ -23,8 +23,9 @@ pub const HARDWARE: &str = "vmx-19";
 /// What is before the dot of each property's key in the environment; DSP0243 section 9.5 allows no
 /// dot in the key itself.
 pub const PROPERTY_CLASS: &str = "outgate";
-/// How the environment reaches the guest: VMware's backdoor, since there is no CD-ROM drive.
-pub const TRANSPORT: &str = "com.vmware.guestInfo";
+/// How the environment may reach the guest, which takes it either way: on a disc, where the machine
+/// was given a drive, and by VMware's backdoor.
+pub const TRANSPORT: &str = "iso com.vmware.guestInfo";
 
 /// Linux, 64 bits (CIM_OperatingSystem.OSType). Newer numbers fail on older hosts.
 pub const OS_ID: &str = "101";

@@ -60,7 +60,7 @@ fn without_a_mac_the_hypervisor_chooses_and_the_card_is_still_connected() {
 fn the_environment_is_asked_for_only_when_there_are_properties() {
     let mut descriptor = full();
     let text = descriptor.emit();
-    assert!(text.contains("<VirtualHardwareSection ovf:transport=\"com.vmware.guestInfo\">"));
+    assert!(text.contains("<VirtualHardwareSection ovf:transport=\"iso com.vmware.guestInfo\">"));
     assert!(text.contains(
         "<Property ovf:key=\"edge\" ovf:type=\"string\" ovf:userConfigurable=\"true\" ovf:value=\"\">"
     ));
@@ -216,7 +216,7 @@ fn each_departure_from_the_shape_is_named() {
         (replaced("<System>", "<System>text"), "System is \"text\""),
         (
             replaced("<Envelope ", "<Envelop "),
-            "OVF descriptor: line 125: not well-formed XML",
+            "OVF descriptor: line 141: not well-formed XML",
         ),
     ];
     for (text, says) in cases {

@@ -1,10 +1,11 @@
 //! Reads an environment.
 
 use super::{
-    ENVIRONMENT_BYTES_MAX, ENVIRONMENT_NAMESPACE, ENVIRONMENT_PROPERTIES_MAX, Environment,
-    EnvironmentError, PropertyProblem,
+    ENVIRONMENT_BYTES_MAX, ENVIRONMENT_NAMESPACE, ENVIRONMENT_PROPERTIES_MAX, EnvironmentError,
 };
+use crate::given::{Given, SENTENCE_BYTES_MAX};
 use crate::property::{KEY_PREFIX, Property};
+use crate::settings::settings;
 use crate::shown::shown;
 use crate::xml_reader::{self, Element};
 
@@ -14,14 +15,14 @@ use crate::xml_reader::{self, Element};
 /// # Errors
 /// When the document is longer than [`ENVIRONMENT_BYTES_MAX`], not well-formed XML, declares a
 /// document type, is no environment, or gives more than [`ENVIRONMENT_PROPERTIES_MAX`] properties or
-/// one of them twice. A value that is wrong is no error but one of [`Environment::problems`].
-pub fn parse(document: &[u8]) -> Result<Environment, EnvironmentError> {
+/// one of them twice. A value that is wrong is no error but one of [`Given::complaints`].
+pub fn parse(document: &[u8]) -> Result<Given, EnvironmentError> {
     let root = xml_reader::read(document, ENVIRONMENT_BYTES_MAX).map_err(EnvironmentError::Xml)?;
     if !root.name.is(ENVIRONMENT_NAMESPACE, "Environment") {
         let found = shown(&root.name.local);
         return Err(EnvironmentError::NotEnvironment { found });
     }
-    let mut environment = Environment::default();
+    let mut given = Given::default();
     let mut keys: Vec<&str> = Vec::new();
     for property in properties(&root) {
         let number = keys.len() + 1;
@@ -35,9 +36,9 @@ pub fn parse(document: &[u8]) -> Result<Environment, EnvironmentError> {
             return Err(EnvironmentError::Duplicate { key });
         }
         keys.push(key);
-        environment.take(key, value);
+        take(&mut given, key, value);
     }
-    Ok(environment)
+    Ok(given)
 }
 
 /// The properties of this machine; those of its neighbours are inside elements called Entity.
@@ -60,34 +61,26 @@ fn attribute<'a>(
     })
 }
 
-impl Environment {
-    /// Notes one property of the document.
-    fn take(&mut self, key: &str, text: &str) {
-        let Some(property) = Property::find(key) else {
-            if key.starts_with(KEY_PREFIX) {
-                let key = shown(key);
-                self.problems.push(PropertyProblem::UnknownKey { key });
-            }
-            return;
-        };
-        match property.parse(text) {
-            Ok(Some(value)) => self.values.push((property, value)),
-            Ok(None) => {}
-            Err(error) => self
-                .problems
-                .push(PropertyProblem::Value { property, error }),
-        }
+/// Notes one property of the document.
+fn take(given: &mut Given, key: &str, text: &str) {
+    if let Some(property) = Property::find(key) {
+        given.take(property, text);
+    } else if key.starts_with(KEY_PREFIX) {
+        given.take_unknown(key, text);
     }
 }
 
 /// Fuzz body: no document makes the parser panic, and what it says is bounded and can be shown.
 pub fn fuzz_environment(data: &[u8]) {
     match parse(data) {
-        Ok(environment) => {
-            let said = environment.values.len() + environment.problems.len();
+        Ok(given) => {
+            let said = given.values.len() + given.complaints.len();
             assert!(said <= ENVIRONMENT_PROPERTIES_MAX);
-            for problem in &environment.problems {
-                assert!(problem.to_string().is_ascii());
+            let (_, complaints) = settings(given);
+            assert!(complaints.len() <= said);
+            for complaint in &complaints {
+                let sentence = complaint.sentence("The OVF environment");
+                assert!(sentence.is_ascii() && sentence.len() <= SENTENCE_BYTES_MAX);
             }
         }
         Err(error) => assert!(error.to_string().is_ascii()),

@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::given::Given;
 use crate::mutate::mutants;
+use crate::value::Value;
 
 /// As vCenter writes it, with its own section and a neighbour of the same vApp.
 const VCENTER: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
@@ -39,7 +41,7 @@ const VCENTER: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 </Environment>
 "#;
 
-fn read(document: &str) -> Environment {
+fn read(document: &str) -> Given {
     parse(document.as_bytes()).unwrap()
 }
 
@@ -62,7 +64,7 @@ fn property(key: &str, value: &str) -> String {
 #[test]
 fn what_vcenter_writes_becomes_typed_values() {
     let environment = read(VCENTER);
-    assert_eq!(environment.problems, []);
+    assert_eq!(environment.complaints, []);
     let keys: Vec<_> = environment.values.iter().map(|(p, _)| p.key).collect();
     assert_eq!(
         keys,
@@ -89,13 +91,13 @@ fn a_slip_in_one_field_costs_that_field_alone() {
     let document = VCENTER.replace("192.0.2.10/24", "192.0.2.10");
     let environment = read(&document);
     assert_eq!(environment.values.len(), 4);
-    let [problem] = &environment.problems[..] else {
-        panic!("{:?}", environment.problems)
+    let [problem] = &environment.complaints[..] else {
+        panic!("{:?}", environment.complaints)
     };
     assert_eq!(
-        problem.to_string(),
-        "OVF property outgate.address: \"192.0.2.10\": the prefix length must be a number from 8 to \
-         30; type it like 192.0.2.10/24"
+        problem.sentence("VMware's guestinfo"),
+        "VMware's guestinfo says address=\"192.0.2.10\", which is not an IPv4 address like \
+         192.0.2.10/24: ignored."
     );
 }
 
@@ -104,12 +106,10 @@ fn an_unknown_key_of_ours_is_named_and_those_of_others_are_passed_over() {
     let document = with(&(property("outgate.edgy", "a") + &property("other.key", "b")));
     let environment = read(&document);
     assert_eq!(environment.values, []);
-    let key = "outgate.edgy".to_owned();
-    assert_eq!(environment.problems, [PropertyProblem::UnknownKey { key }]);
-    assert!(
-        environment.problems[0]
-            .to_string()
-            .contains("\"outgate.edgy\" is not one of")
+    assert_eq!(environment.complaints.len(), 1);
+    assert_eq!(
+        environment.complaints[0].sentence("The OVF CD"),
+        "The OVF CD says edgy=\"a\", which is no setting of this version: ignored."
     );
 }
 
@@ -130,7 +130,7 @@ fn a_property_given_twice_refuses_the_document_whoever_it_is_for() {
 #[test]
 fn names_of_another_namespace_say_nothing() {
     let foreign = VCENTER.replace("<Property ", "<ve:Property ");
-    assert_eq!(read(&foreign), Environment::default());
+    assert_eq!(read(&foreign), Given::default());
     let unqualified = VCENTER.replace("oe:value=\"edge", "value=\"edge");
     assert!(refusal(&unqualified).contains("Property number 2 has no attribute oe:value"));
     let other = VCENTER.replace(
@@ -143,8 +143,8 @@ fn names_of_another_namespace_say_nothing() {
 #[test]
 fn an_environment_without_properties_says_nothing() {
     let empty = format!("<Environment xmlns='{ENVIRONMENT_NAMESPACE}'/>");
-    assert_eq!(read(&empty), Environment::default());
-    assert_eq!(read(&with("")), Environment::default());
+    assert_eq!(read(&empty), Given::default());
+    assert_eq!(read(&with("")), Given::default());
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn escapes_are_undone_once_and_nothing_is_expanded() {
         Some(&Value::Edge(edge))
     );
     let twice = with(&property("outgate.edge", "edge&amp;#46;example"));
-    assert_eq!(read(&twice).problems.len(), 1);
+    assert_eq!(read(&twice).complaints.len(), 1);
     let declared = format!(
         "<!DOCTYPE a [<!ENTITY b 'c'>]>{}",
         with(&property("outgate.edge", "&b;"))
@@ -192,8 +192,8 @@ proptest! {
         let environment = read(&text);
         match known.parse(&value) {
             Ok(Some(value)) => prop_assert_eq!(environment.value(known.key), Some(&value)),
-            Ok(None) => prop_assert_eq!(environment, Environment::default()),
-            Err(_) => prop_assert_eq!(environment.problems.len(), 1),
+            Ok(None) => prop_assert_eq!(environment, Given::default()),
+            Err(_) => prop_assert_eq!(environment.complaints.len(), 1),
         }
     }
 }

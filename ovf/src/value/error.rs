@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::{EDGE_PORT_DEFAULT, LABEL_BYTES_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX};
+use super::{
+    EDGE_PORT_DEFAULT, HOSTNAME_BYTES_MAX, LABEL_BYTES_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX,
+    VLAN_MAX,
+};
 use crate::shown::shown;
 
 /// Why a value is refused. Its text names the value, the limit and what to type.
@@ -18,14 +21,31 @@ pub struct ValueError {
 pub(crate) enum Problem {
     Address,
     ConnectorName,
+    Credentials,
+    Gateway6,
+    Ipv6,
     List { entries: usize, max: usize },
     Mac,
     MacOfNoCard,
     Name,
     NotAHost,
+    OwnName,
     Port,
+    Proxy,
+    ServerAddress,
     Subnet,
     Text,
+    Vlan,
+}
+
+impl Problem {
+    /// The same with the address of a proxy, where a slip in host or port asks for both.
+    pub(super) const fn of_a_proxy(self) -> Self {
+        match self {
+            Self::Port | Self::Name | Self::Address => Self::Proxy,
+            other => other,
+        }
+    }
 }
 
 impl ValueError {
@@ -52,6 +72,20 @@ impl fmt::Display for ValueError {
                 "not a connector name; use 1 to {LABEL_BYTES_MAX} lower-case letters, digits and \
                  inner dashes, like mumbai-01"
             ),
+            Problem::Credentials => write!(
+                f,
+                "user and password do not belong here; type host:port, and the console asks for \
+                 them when the proxy does"
+            ),
+            Problem::Gateway6 => write!(
+                f,
+                "not an IPv6 address of a router; type one like fe80::1 or 2001:db8::1"
+            ),
+            Problem::Ipv6 => write!(
+                f,
+                "neither auto nor off nor the IPv6 address of a host with a prefix length from 1 \
+                 to 128; type it like 2001:db8::10/64"
+            ),
             Problem::List { entries, max } => {
                 write!(
                     f,
@@ -76,6 +110,19 @@ impl fmt::Display for ValueError {
                 f,
                 "this is the subnet's own or its broadcast address; type the address of a host"
             ),
+            Problem::OwnName => write!(
+                f,
+                "not a name for this machine; use letters, digits, dots and inner dashes, at most \
+                 {HOSTNAME_BYTES_MAX} in all, and no address"
+            ),
+            Problem::Proxy => write!(
+                f,
+                "not host:port with a port from 1 to 65535; type it like proxy.example.com:3128"
+            ),
+            Problem::ServerAddress => write!(
+                f,
+                "not an IP address of a server; type one like 192.0.2.53 or 2001:db8::53"
+            ),
             Problem::Port => write!(
                 f,
                 "not a TCP port; type a number from 1 to 65535 behind the colon, or leave both \
@@ -83,9 +130,10 @@ impl fmt::Display for ValueError {
             ),
             Problem::Subnet => write!(
                 f,
-                "the prefix length must be a number from 8 to 30; type it like 192.0.2.10/24"
+                "the prefix length must be a number from 8 to 32; type it like 192.0.2.10/24"
             ),
             Problem::Text => write!(f, "too long; the limit is {TEXT_BYTES_MAX} bytes"),
+            Problem::Vlan => write!(f, "not a VLAN; type a number from 1 to {VLAN_MAX}"),
         }
     }
 }

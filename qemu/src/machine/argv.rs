@@ -33,6 +33,7 @@ impl Machine {
         self.push_firmware(&mut argv);
         self.push_kernel(&mut argv);
         self.push_disk(&mut argv);
+        self.push_cd(&mut argv);
         self.push_nic(&mut argv);
         self.push_serial(&mut argv);
         if let Some(path) = &self.qmp {
@@ -162,6 +163,16 @@ impl Machine {
         argv.pair("-device", format!("{device},drive=disk0{boot}"));
     }
 
+    /// Both boards have this bus; nothing else hangs on it.
+    fn push_cd(&self, argv: &mut Argv) {
+        let Some(disc) = &self.cd else {
+            return;
+        };
+        let options = "if=none,id=cd0,media=cdrom,readonly=on,format=raw,file=".as_ref();
+        argv.pair("-drive", join(&[options, &escaped(disc)]));
+        argv.pair("-device", "ide-cd,bus=ide.1,drive=cd0");
+    }
+
     fn push_nic(&self, argv: &mut Argv) {
         let Some(nic) = &self.nic else {
             return;
@@ -177,6 +188,10 @@ impl Machine {
                 let options = "stream,id=net0,server=off,addr.type=unix,addr.path=".as_ref();
                 Some(join(&[options, &escaped(path)]))
             }
+            Cable::Tap { interface, .. } => {
+                let fixed = "script=no,downscript=no,vhost=off,vnet_hdr=off";
+                Some(format!("tap,id=net0,ifname={interface},{fixed}").into())
+            }
             Cable::User => Some("user,id=net0".into()),
         };
         // An empty romfile leaves out the card's network boot, which would only slow the start.
@@ -184,6 +199,14 @@ impl Machine {
         if let Some(netdev) = netdev {
             argv.pair("-netdev", netdev);
             device.push_str(",netdev=net0");
+        }
+        if let Cable::Tap {
+            capture: Some(file),
+            ..
+        } = &nic.cable
+        {
+            let options = "filter-dump,id=capture0,netdev=net0,file=".as_ref();
+            argv.pair("-object", join(&[options, &escaped(file)]));
         }
         argv.pair("-device", device);
     }

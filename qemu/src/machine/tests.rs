@@ -130,6 +130,33 @@ fn an_unplugged_card_is_there_without_a_network() {
     assert!(!text.contains("netdev"));
 }
 
+#[test]
+fn a_disc_is_in_a_drive_that_cannot_write_it() {
+    let mut machine = full();
+    machine.cd = Some("/vm/a,b.iso".into());
+    let drive = "-drive if=none,id=cd0,media=cdrom,readonly=on,format=raw,file=/vm/a,,b.iso\n\
+        -device ide-cd,bus=ide.1,drive=cd0\n";
+    assert!(lines(&machine).contains(drive), "{}", lines(&machine));
+}
+
+#[test]
+fn a_tap_is_used_as_it_is_and_what_passes_can_be_captured() {
+    let mut machine = full();
+    if let Some(nic) = &mut machine.nic {
+        nic.cable = Cable::Tap {
+            interface: "guest0".to_owned(),
+            capture: Some("/vm/a,b.pcap".into()),
+        };
+    }
+    let text = lines(&machine);
+    for option in [
+        "-netdev tap,id=net0,ifname=guest0,script=no,downscript=no,vhost=off,vnet_hdr=off\n",
+        "-object filter-dump,id=capture0,netdev=net0,file=/vm/a,,b.pcap\n",
+    ] {
+        assert!(text.contains(option), "{option:?} is not in {text}");
+    }
+}
+
 fn full() -> Machine {
     Machine {
         accelerator: Accelerator::Tcg,
@@ -149,6 +176,7 @@ fn full() -> Machine {
             discard_writes: true,
         }),
         read_only_disk: false,
+        cd: None,
         write_log: None,
         nic: Some(Nic {
             mac: Mac::new([0, 0x50, 0x56, 0, 0, 1]).unwrap(),
