@@ -1,4 +1,4 @@
-//! Checks a lease before PID 1 applies it.
+//! Checks a lease, or a static address in its shape, before PID 1 applies it.
 //!
 //! `netd` read it from the network and is not trusted: whatever it says, the kernel is only ever
 //! given an address, a route and an MTU that make sense.
@@ -6,7 +6,10 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
-use connector_proto::local::{Lease, Servers};
+use connector_proto::local::{Lease, LeaseOrigin, Servers};
+
+use crate::hostname;
+use crate::ipv6::is_usable_server;
 
 /// Smallest MTU every IPv4 host must take (RFC 791).
 pub const MTU_MIN: u16 = 576;
@@ -19,9 +22,23 @@ pub const LEASE_S_MAX: u32 = 86_400;
 
 /// Why a lease is not applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeaseError {
+pub struct LeaseError {
+    /// Who gave it.
+    pub origin: LeaseOrigin,
+    /// What is the matter with it.
+    pub flaw: Flaw,
+}
+
+/// What can be the matter with a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
     /// No host may have this address, or it is the network's or broadcast address of its subnet.
-    Address(Ipv4Addr),
+    Address {
+        /// The address.
+        address: Ipv4Addr,
+        /// The subnet's prefix length.
+        prefix_len: u8,
+    },
     /// The MTU is outside [`MTU_MIN`] to [`MTU_MAX`].
     Mtu(u16),
     /// The prefix length is not 1 to 32.
@@ -39,17 +56,37 @@ pub enum LeaseError {
 
 impl fmt::Display for LeaseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.origin {
+            LeaseOrigin::Dhcp { server } => {
+                write!(
+                    f,
+                    "DHCP server {server} offers {}: correct it there.",
+                    self.flaw
+                )
+            }
+            LeaseOrigin::Static => {
+                write!(f, "The IPv4 setting gives {}: correct it.", self.flaw)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Address(address) => write!(f, "DHCP offers {address}, which no host may have"),
-            Self::Mtu(mtu) => write!(f, "DHCP offers MTU {mtu}, not {MTU_MIN} to {MTU_MAX}"),
-            Self::PrefixLen(len) => write!(f, "DHCP offers prefix length {len}, not 1 to 32"),
+            Self::Address {
+                address,
+                prefix_len,
+            } => write!(f, "{address}/{prefix_len}, which no host may have"),
+            Self::Mtu(mtu) => write!(f, "MTU {mtu}, not {MTU_MIN} to {MTU_MAX}"),
+            Self::PrefixLen(len) => write!(f, "prefix length {len}, not 1 to 32"),
             Self::Router {
                 router,
                 address,
                 prefix_len,
             } => write!(
                 f,
-                "DHCP offers gateway {router}, which is no neighbour of {address}/{prefix_len}"
+                "gateway {router}, which is no neighbour of {address}/{prefix_len}"
             ),
         }
     }
@@ -62,32 +99,41 @@ impl std::error::Error for LeaseError {}
 /// # Errors
 /// If the address, the prefix, the router or the MTU cannot be used.
 pub fn check(lease: &Lease) -> Result<Lease, LeaseError> {
-    if !(1..=32).contains(&lease.prefix_len) {
-        return Err(LeaseError::PrefixLen(lease.prefix_len));
-    }
-    if !is_host_in_subnet(lease.address, lease.address, lease.prefix_len) {
-        return Err(LeaseError::Address(lease.address));
-    }
-    if let Some(router) = lease.router
-        && !is_usable_router(router, lease)
-    {
-        return Err(LeaseError::Router {
-            router,
-            address: lease.address,
-            prefix_len: lease.prefix_len,
-        });
-    }
-    if let Some(mtu) = lease.mtu
-        && !(MTU_MIN..=MTU_MAX).contains(&mtu)
-    {
-        return Err(LeaseError::Mtu(mtu));
+    if let Some(flaw) = flaw(lease) {
+        let origin = lease.origin;
+        return Err(LeaseError { origin, flaw });
     }
     Ok(Lease {
         resolvers: usable_servers(&lease.resolvers),
         ntp_servers: usable_servers(&lease.ntp_servers),
+        hostname: lease.hostname.as_deref().and_then(hostname::parse),
         lease_s: lease.lease_s.clamp(LEASE_S_MIN, LEASE_S_MAX),
         ..lease.clone()
     })
+}
+
+fn flaw(lease: &Lease) -> Option<Flaw> {
+    let (address, prefix_len) = (lease.address, lease.prefix_len);
+    if !(1..=32).contains(&prefix_len) {
+        return Some(Flaw::PrefixLen(prefix_len));
+    }
+    if !is_host_in_subnet(address, address, prefix_len) {
+        return Some(Flaw::Address {
+            address,
+            prefix_len,
+        });
+    }
+    if let Some(router) = lease.router
+        && !is_usable_router(router, lease)
+    {
+        return Some(Flaw::Router {
+            router,
+            address,
+            prefix_len,
+        });
+    }
+    let mtu = lease.mtu?;
+    (!(MTU_MIN..=MTU_MAX).contains(&mtu)).then_some(Flaw::Mtu(mtu))
 }
 
 /// Whether a host may have this address at all: not 0/8, loopback, multicast, 240/4 or broadcast.
@@ -124,7 +170,7 @@ fn usable_servers(servers: &Servers) -> Servers {
     for server in servers {
         let is_usable = match server {
             IpAddr::V4(address) => is_host(*address),
-            IpAddr::V6(_) => false,
+            IpAddr::V6(address) => is_usable_server(*address),
         };
         if is_usable && !usable.contains(server) && usable.push(*server).is_err() {
             break;
@@ -135,8 +181,6 @@ fn usable_servers(servers: &Servers) -> Servers {
 
 #[cfg(test)]
 mod tests {
-    use connector_proto::local::LeaseOrigin;
-
     use super::*;
 
     #[test]
@@ -162,7 +206,10 @@ mod tests {
             let address_parsed: Ipv4Addr = address.parse().unwrap();
             assert_eq!(
                 check(&lease(address, prefix_len, None)),
-                Err(LeaseError::Address(address_parsed)),
+                Err(refused(Flaw::Address {
+                    address: address_parsed,
+                    prefix_len,
+                })),
                 "{address}/{prefix_len}"
             );
         }
@@ -183,7 +230,7 @@ mod tests {
         for prefix_len in [0, 33, 255] {
             assert_eq!(
                 check(&lease("10.0.2.15", prefix_len, None)),
-                Err(LeaseError::PrefixLen(prefix_len))
+                Err(refused(Flaw::PrefixLen(prefix_len)))
             );
         }
     }
@@ -241,6 +288,38 @@ mod tests {
         };
         let expected: [IpAddr; 1] = ["10.0.2.3".parse().unwrap()];
         assert_eq!(check(&lease).unwrap().ntp_servers.as_slice(), expected);
+    }
+
+    #[test]
+    fn a_sentence_says_who_gave_what_and_fits_the_console() {
+        let mut offered = lease("255.255.255.250", 31, Some("192.168.100.200"));
+        offered.address = Ipv4Addr::new(223, 255, 255, 250);
+        for (origin, who) in [
+            (offered.origin, "DHCP server 10.0.2.2 offers gateway "),
+            (LeaseOrigin::Static, "The IPv4 setting gives gateway "),
+        ] {
+            offered.origin = origin;
+            let sentence = check(&offered).unwrap_err().to_string();
+            assert!(
+                sentence.starts_with(who) && sentence.len() < 160,
+                "{sentence}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_host_name_that_is_none_is_left_out() {
+        let named = |name: &str| Lease {
+            hostname: Some(name.try_into().unwrap()),
+            ..lease("10.0.2.15", 24, None)
+        };
+        assert_eq!(check(&named("a b")).unwrap().hostname, None);
+        assert_eq!(check(&named("m1")).unwrap().hostname.as_deref(), Some("m1"));
+    }
+
+    fn refused(flaw: Flaw) -> LeaseError {
+        let origin = lease("10.0.2.15", 24, None).origin;
+        LeaseError { origin, flaw }
     }
 
     fn lease(address: &str, prefix_len: u8, router: Option<&str>) -> Lease {

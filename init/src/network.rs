@@ -1,12 +1,20 @@
-//! The machine's one NIC: found, set up, and given what a lease says.
+//! The machine's one NIC: found, set up, and given what a lease, a router or a setting says.
+//!
+//! With a VLAN set, the NIC itself carries nothing but its tagged frames, and everything else here
+//! is about the link of the VLAN.
 
+mod ipv4;
+mod ipv6;
+
+use std::fmt;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use connector_proto::local::Lease;
+use crate::ipv6::link_local;
+use crate::netlink::{Link, LinkEvents, Requests, message};
 
-use crate::netlink::{Address, Link, LinkEvents, Requests, message};
+pub use ipv6::Settled;
 
 /// What became of the NIC.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +25,36 @@ pub enum Change {
     Lost,
     /// It has a carrier, or has none any more.
     Carrier(bool),
+    /// There is one, and the kernel refuses to set it up; the sentence says what.
+    Unusable(String),
 }
+
+/// The kernel does not do what the network needs.
+#[derive(Debug)]
+pub struct Refused {
+    what: String,
+    error: io::Error,
+}
+
+impl Refused {
+    /// To be made of the kernel's answer to a request for `what`.
+    fn to(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |error| Self { what, error }
+    }
+
+    fn without_nic() -> Self {
+        Self::to("what is asked of a NIC")(io::ErrorKind::NotFound.into())
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "The kernel refuses {}: {}.", self.what, self.error)
+    }
+}
+
+impl std::error::Error for Refused {}
 
 /// The NIC and its configuration.
 #[derive(Debug)]
@@ -25,20 +62,20 @@ pub struct Network {
     requests: Requests,
     events: LinkEvents,
     nic: Option<Nic>,
+    vlan: Option<u16>,
 }
 
 #[derive(Debug)]
 struct Nic {
-    link: Link,
     mac: [u8; 6],
-    applied: Option<Applied>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Applied {
-    address: Address,
-    router: Option<Ipv4Addr>,
+    /// The NIC itself.
+    port: Link,
+    /// The link that has the addresses: the NIC, or its VLAN.
+    link: Link,
+    /// Its MTU.
     mtu: u32,
+    ipv4: ipv4::Applied,
+    ipv6: ipv6::Applied,
 }
 
 impl Network {
@@ -48,22 +85,17 @@ impl Network {
     /// If the kernel refuses.
     pub fn open() -> io::Result<Self> {
         let events = LinkEvents::open()?;
-        let network = Self {
-            requests: Requests::open()?,
+        let requests = Requests::open()?;
+        let links = requests.links()?;
+        if let Some(loopback) = links.iter().find(|link| link.name == "lo") {
+            requests.change(&message::set_link_up(loopback.index))?;
+        }
+        Ok(Self {
+            requests,
             events,
             nic: None,
-        };
-        if let Some(loopback) = network
-            .requests
-            .links()?
-            .iter()
-            .find(|link| link.name == "lo")
-        {
-            network
-                .requests
-                .change(&message::set_link_up(loopback.index))?;
-        }
-        Ok(network)
+            vlan: None,
+        })
     }
 
     /// Becomes readable when [`Self::refresh`] has something to find.
@@ -83,11 +115,7 @@ impl Network {
             }
         };
         let mut changes = Vec::new();
-        if let Some(nic) = &self.nic
-            && !links
-                .iter()
-                .any(|link| link.index == nic.link.index && link.mac == Some(nic.mac))
-        {
+        if self.nic.as_ref().is_some_and(|nic| !nic.is_in(&links)) {
             self.nic = None;
             changes.push(Change::Lost);
         }
@@ -95,30 +123,79 @@ impl Network {
             changes.extend(self.adopt(&links));
         }
         changes.extend(self.note_carrier(&links));
+        if let Some(nic) = &self.nic {
+            nic.hold_ipv6_mtu();
+        }
         changes
     }
 
     /// Takes the Ethernet NIC with the lowest index and sets it up.
     fn adopt(&mut self, links: &[Link]) -> Option<Change> {
-        let (link, mac) = links
+        let (port, mac) = links
             .iter()
-            .filter(|link| link.is_ethernet)
+            .filter(|link| link.is_ethernet && !link.is_vlan)
             .find_map(|link| Some((link, link.mac?)))?;
-        if let Err(error) = self.requests.change(&message::set_link_up(link.index)) {
-            log::error!("cannot set {} up: {error}", link.name);
-            return None;
-        }
-        // The carrier is reported when the link has come up.
-        let link = Link {
-            has_carrier: false,
-            ..link.clone()
+        let link = match self.set_up(port) {
+            Ok(link) => link,
+            Err(error) => return Some(Change::Unusable(error.to_string())),
         };
-        self.nic = Some(Nic {
-            link: link.clone(),
-            mac,
-            applied: None,
-        });
-        Some(Change::Found(link))
+        self.nic = Some(Nic::new(mac, port.clone(), link));
+        Some(Change::Found(port.clone()))
+    }
+
+    /// Sets the NIC up, and its VLAN if one is set. Returns the link that is to have the addresses.
+    /// Its carrier is reported when it has come up.
+    fn set_up(&self, port: &Link) -> Result<Link, Refused> {
+        self.requests
+            .change(&message::set_link_up(port.index))
+            .map_err(Refused::to(format!("to set {} up", port.name)))?;
+        let link = match self.vlan {
+            Some(vlan) => self.add_vlan(port, vlan)?,
+            None => port.clone(),
+        };
+        Ok(Link {
+            has_carrier: false,
+            ..link
+        })
+    }
+
+    fn add_vlan(&self, port: &Link, vlan: u16) -> Result<Link, Refused> {
+        let name = format!("{}.{vlan}", port.name);
+        let refused = |error| Refused::to(format!("VLAN {vlan} on {}", port.name))(error);
+        self.requests
+            .change(&message::add_vlan(port.index, &name, vlan))
+            .map_err(refused)?;
+        let links = self.requests.links().map_err(refused)?;
+        let link = links.into_iter().find(|link| link.name == name);
+        let link = link.ok_or_else(|| refused(io::ErrorKind::NotFound.into()))?;
+        self.requests
+            .change(&message::set_link_up(link.index))
+            .map_err(refused)?;
+        Ok(link)
+    }
+
+    /// Moves everything to this VLAN, or to the NIC itself. What the link had is gone; it is to be
+    /// looked at anew ([`Self::refresh`]).
+    ///
+    /// # Errors
+    /// If the kernel refuses; the NIC is then without a link and is found again by
+    /// [`Self::refresh`].
+    pub fn set_vlan(&mut self, vlan: Option<u16>) -> Result<(), Refused> {
+        if self.vlan == vlan {
+            return Ok(());
+        }
+        self.vlan = vlan;
+        let Some(nic) = self.nic.take() else {
+            return Ok(());
+        };
+        if nic.link.is_vlan {
+            self.requests
+                .change(&message::remove_link(nic.link.index))
+                .map_err(Refused::to(format!("to remove {}", nic.link.name)))?;
+        }
+        let link = self.set_up(&nic.port)?;
+        self.nic = Some(Nic::new(nic.mac, nic.port, link));
+        Ok(())
     }
 
     fn note_carrier(&mut self, links: &[Link]) -> Option<Change> {
@@ -137,74 +214,58 @@ impl Network {
         self.nic.as_ref().map(|nic| nic.mac)
     }
 
-    /// A packet socket on the NIC, for `netd`.
+    /// The NIC's link-local address, if IPv6 is on.
+    #[must_use]
+    pub fn link_local(&self) -> Option<Ipv6Addr> {
+        let nic = self.nic.as_ref().filter(|nic| nic.ipv6.is_on());
+        nic.map(|nic| link_local(nic.mac))
+    }
+
+    /// A packet socket on the link, for `netd`.
     ///
     /// # Errors
     /// If there is no NIC, or the kernel refuses.
     pub fn packet_socket(&self) -> io::Result<OwnedFd> {
         let nic = self.nic.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        connector_sys::packet_socket::open_for_dhcp(nic.link.index)
+        connector_sys::packet_socket::open_for_netd(nic.link.index)
+    }
+}
+
+impl Nic {
+    fn new(mac: [u8; 6], port: Link, link: Link) -> Self {
+        Self {
+            mac,
+            mtu: link.mtu,
+            port,
+            link,
+            ipv4: ipv4::Applied::default(),
+            ipv6: ipv6::Applied::default(),
+        }
     }
 
-    /// Gives the NIC what a checked lease says, in place of what it had.
-    ///
-    /// # Errors
-    /// If there is no NIC, or the kernel refuses.
-    pub fn apply(&mut self, lease: &Lease) -> io::Result<()> {
-        let nic = self.nic.as_mut().ok_or(io::ErrorKind::NotFound)?;
-        let address = Address {
-            link: nic.link.index,
-            address: lease.address,
-            prefix_len: lease.prefix_len,
-        };
-        let mtu = lease.mtu.map_or(nic.link.mtu, u32::from);
-        let wanted = Applied {
-            address,
-            router: lease.router,
-            mtu,
-        };
-        if nic.applied == Some(wanted) {
+    /// Whether it is still there: a NIC that was replaced has another index, or another MAC.
+    fn is_in(&self, links: &[Link]) -> bool {
+        let has = |index: u32| links.iter().any(|link| link.index == index);
+        let is_port = |link: &Link| link.index == self.port.index && link.mac == Some(self.mac);
+        links.iter().any(is_port) && has(self.link.index)
+    }
+
+    /// Sets the link's MTU. The frames of a VLAN have to fit the NIC's.
+    fn set_mtu(&mut self, requests: &Requests, mtu: u32) -> Result<(), Refused> {
+        if self.mtu == mtu {
             return Ok(());
         }
-        if let Some(old) = nic.applied.take()
-            && old.address != address
-        {
-            self.requests
-                .change(&message::remove_address(old.address))?;
+        if self.link.is_vlan {
+            let port_mtu = mtu.max(self.port.mtu);
+            requests
+                .change(&message::set_mtu(self.port.index, port_mtu))
+                .map_err(Refused::to(format!("MTU {port_mtu} on {}", self.port.name)))?;
         }
-        self.requests
-            .change(&message::set_mtu(nic.link.index, mtu))?;
-        self.requests.change(&message::add_address(address))?;
-        match lease.router {
-            Some(router) => {
-                self.requests
-                    .change(&message::replace_default_route(address, router))?;
-            }
-            None => {
-                // There may be none, which is as well.
-                let _ = self
-                    .requests
-                    .change(&message::remove_default_route(nic.link.index));
-            }
-        }
-        nic.applied = Some(wanted);
+        requests
+            .change(&message::set_mtu(self.link.index, mtu))
+            .map_err(Refused::to(format!("MTU {mtu} on {}", self.link.name)))?;
+        self.mtu = mtu;
+        self.ipv6.forget_mtu();
         Ok(())
-    }
-
-    /// Takes away what a lease gave.
-    pub fn remove(&mut self) {
-        let Some(applied) = self.nic.as_mut().and_then(|nic| nic.applied.take()) else {
-            return;
-        };
-        // The default route of a /32 does not go with the address.
-        let _ = self
-            .requests
-            .change(&message::remove_default_route(applied.address.link));
-        if let Err(error) = self
-            .requests
-            .change(&message::remove_address(applied.address))
-        {
-            log::warn!("cannot remove {}: {error}", applied.address.address);
-        }
     }
 }

@@ -31,17 +31,17 @@ pub const SYSCTLS: &[Sysctl] = &[
     set(
         "net.ipv6.conf.*.disable_ipv6",
         "1",
-        "IPv4 only so far: no router solicitation, no MLD, no DAD may leave",
+        "no frame of IPv6 leaves before PID 1 switches it on for the one NIC that has it",
     ),
     set(
         "net.ipv6.conf.*.addr_gen_mode",
         "1",
-        "no link-local address by itself, should IPv6 ever be on",
+        "no link-local address by itself: PID 1 gives the NIC its own",
     ),
     set(
         "net.ipv6.conf.*.accept_ra",
         "0",
-        "no router configures the machine by IPv6",
+        "no router configures the kernel: netd reads advertisements, PID 1 decides",
     ),
     set(
         "net.ipv6.conf.*.accept_redirects",
@@ -52,6 +52,16 @@ pub const SYSCTLS: &[Sysctl] = &[
         "net.ipv6.conf.*.accept_source_route",
         "0",
         "the sender does not choose the path",
+    ),
+    set(
+        "net.ipv6.icmp.echo_ignore_all",
+        "1",
+        "the machine answers nothing, not even a ping",
+    ),
+    set(
+        "net.ipv6.icmp.echo_ignore_multicast",
+        "1",
+        "the same, should the line above ever go",
     ),
     set(
         "net.ipv4.icmp_echo_ignore_all",
@@ -102,6 +112,23 @@ pub const SYSCTLS: &[Sysctl] = &[
         "net.ipv4.tcp_syncookies",
         "1",
         "nothing listens; it costs nothing should that ever change",
+    ),
+    set(
+        "net.ipv4.tcp_mtu_probing",
+        "1",
+        "where a firewall swallows \"fragmentation needed\", a stalled connection finds the path's \
+         size by itself (RFC 4821); of IPv6 too",
+    ),
+    set(
+        "net.ipv4.tcp_base_mss",
+        "1024",
+        "the size at which that begins: it passes every tunnel that carries IPv6's 1280",
+    ),
+    set(
+        "net.ipv4.tcp_mtu_probe_floor",
+        "512",
+        "and the smallest it tries: every IPv4 path passes 576 (RFC 791), and no forged message \
+         has it send crumbs",
     ),
     // What the machine's own processes may do.
     set(
@@ -211,6 +238,14 @@ pub fn apply_all() {
             apply(setting, &path);
         }
     }
+}
+
+/// Makes a setting of IPv6 on one interface, when it is known what the interface is for.
+///
+/// # Errors
+/// If the kernel refuses, or does not do IPv6 on it.
+pub fn set_of_ipv6(interface: &str, name: &str, value: &str) -> io::Result<()> {
+    fs::write(format!("/proc/sys/net/ipv6/conf/{interface}/{name}"), value)
 }
 
 fn apply(setting: &Sysctl, path: &str) {

@@ -1,4 +1,4 @@
-//! What PID 1 does about the machine's surroundings: NIC, lease, disks and buttons.
+//! What PID 1 does about the machine's surroundings: disks, buttons and memory.
 
 use std::fs::File;
 use std::io;
@@ -6,7 +6,6 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use connector_proto::local::Lease;
 use connector_proto::time::Instant;
 use disk_format::slot::partition;
 use rustix::process::Signal;
@@ -15,16 +14,11 @@ use super::Machine;
 use crate::disks::{self, CLASS, Search};
 use crate::hardware;
 use crate::hub::Topic;
-use crate::lease;
 use crate::memory;
-use crate::network::Change;
 use crate::service::{Condition, Service};
 
 /// How long after the start a disk may appear before the connector is started without one.
 const STATE_SETTLES_IN: Duration = Duration::from_secs(10);
-
-/// PID 1 takes a lease back this long after its end, if `netd` did not.
-const LEASE_GRACE: Duration = Duration::from_secs(5);
 
 /// The search for the state partition.
 #[derive(Debug)]
@@ -64,36 +58,6 @@ impl StateDisk {
 }
 
 impl Machine {
-    /// Looks at the network links and tells everybody what changed.
-    pub(super) fn look_at_links(&mut self, now: Instant) {
-        for change in self.network.refresh() {
-            match change {
-                Change::Found(link) => {
-                    let mac = link.mac.unwrap_or_default();
-                    log::info!("NIC {} with MAC {mac:02x?}", link.name);
-                    let letters = self.hub.nic_found(now, &link.name, mac);
-                    self.deliver(letters);
-                    self.supervisor.handle_condition(now, Condition::Nic);
-                }
-                Change::Lost => {
-                    log::warn!("the NIC is gone");
-                    self.supervisor.handle_condition_lost(Condition::Nic);
-                    self.supervisor.handle_condition_lost(Condition::NetUp);
-                    self.lease_until = None;
-                    let letters = self.hub.nic_lost(now);
-                    self.deliver(letters);
-                    // Its packet socket is of the NIC that is gone.
-                    self.signal(Service::Netd, Signal::KILL);
-                }
-                Change::Carrier(up) => {
-                    log::info!("the link is {}", if up { "up" } else { "down" });
-                    let letters = self.hub.carrier(now, up);
-                    self.deliver(letters);
-                }
-            }
-        }
-    }
-
     /// Looks for disks and buttons.
     pub(super) fn look_at_devices(&mut self, now: Instant) {
         self.look_for_partitions(now);
@@ -137,6 +101,7 @@ impl Machine {
 
     fn use_state_partition(&mut self, now: Instant, file: File) {
         log::info!("the state partition is there");
+        self.learn_floor(now, &file);
         self.state_disk.partition = Some(file);
         self.hub.solved(Topic::State);
         // A connector that was started without it is started again with it.
@@ -148,54 +113,6 @@ impl Machine {
         self.state_disk.settles_at = None;
         self.supervisor
             .handle_condition(now, Condition::StateSettled);
-    }
-
-    /// Checks a lease and applies it.
-    pub(super) fn take_lease(&mut self, now: Instant, offered: &Lease) {
-        let lease = match lease::check(offered) {
-            Ok(lease) => lease,
-            Err(error) => {
-                log::warn!("{error}");
-                let letters = self.hub.problem(now, Topic::Lease, &error.to_string());
-                return self.deliver(letters);
-            }
-        };
-        if let Err(error) = self.network.apply(&lease) {
-            let sentence = format!("The kernel refuses the lease of {}: {error}", lease.address);
-            log::error!("{sentence}");
-            let letters = self.hub.problem(now, Topic::Lease, &sentence);
-            return self.deliver(letters);
-        }
-        log::info!(
-            "address {}/{} by {:?}",
-            lease.address,
-            lease.prefix_len,
-            lease.origin
-        );
-        self.hub.solved(Topic::Lease);
-        self.lease_until = Some(now + Duration::from_secs(u64::from(lease.lease_s)) + LEASE_GRACE);
-        let has_ntp = !lease.ntp_servers.is_empty();
-        let letters = self.hub.leased(now, lease);
-        self.deliver(letters);
-        self.expect_time(now, has_ntp);
-        self.supervisor.handle_condition(now, Condition::NetUp);
-    }
-
-    /// Takes away what the lease gave.
-    pub(super) fn lose_lease(&mut self, now: Instant) {
-        log::warn!("the lease has ended");
-        self.lease_until = None;
-        self.network.remove();
-        let letters = self.hub.lease_lost(now);
-        self.deliver(letters);
-        self.supervisor.handle_condition_lost(Condition::NetUp);
-    }
-
-    /// Takes the lease away at its end even if `netd` says nothing.
-    pub(super) fn check_lease_end(&mut self, now: Instant) {
-        if self.lease_until.is_some_and(|until| until <= now) {
-            self.lose_lease(now);
-        }
     }
 
     /// Tells how much memory the machine uses, if that is due.

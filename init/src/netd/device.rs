@@ -1,56 +1,37 @@
-//! The packet socket as a smoltcp device.
+//! The smoltcp device: one frame in at a time, frames out in a queue. The packet socket is the
+//! caller's.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::collections::VecDeque;
 
-use rustix::net::{RecvFlags, SendFlags, recv, send};
 use smoltcp::phy::{
     Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken,
 };
 use smoltcp::time::Instant;
 
 /// Largest Ethernet frame without a tag: DHCP never needs a larger one.
-const FRAME_MAX: usize = 1514;
+pub const FRAME_MAX: usize = 1514;
 
-/// A non-blocking packet socket that PID 1 opened and filtered.
-#[derive(Debug)]
-pub struct PacketDevice {
-    socket: OwnedFd,
+/// Frames on their way between the client and the caller.
+#[derive(Debug, Default)]
+pub struct Wire {
+    /// The frame the client is to read next.
+    pub incoming: Option<Vec<u8>>,
+    /// What the client sent, oldest first. The caller takes it after every call to the client,
+    /// which sends two frames in one go at most.
+    pub outgoing: VecDeque<Vec<u8>>,
 }
 
-impl PacketDevice {
-    /// Takes the socket over.
-    #[must_use]
-    pub const fn new(socket: OwnedFd) -> Self {
-        Self { socket }
-    }
-}
-
-impl AsFd for PacketDevice {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-}
-
-impl Device for PacketDevice {
+impl Device for Wire {
     type RxToken<'a> = Received;
     type TxToken<'a> = Sender<'a>;
 
     fn receive(&mut self, _now: Instant) -> Option<(Received, Sender<'_>)> {
-        let mut frame = vec![0; FRAME_MAX];
-        let (_, len) = recv(&self.socket, frame.as_mut_slice(), RecvFlags::empty()).ok()?;
-        frame.truncate(len);
-        Some((
-            Received { frame },
-            Sender {
-                socket: self.socket.as_fd(),
-            },
-        ))
+        let frame = self.incoming.take()?;
+        Some((Received { frame }, Sender { wire: self }))
     }
 
     fn transmit(&mut self, _now: Instant) -> Option<Sender<'_>> {
-        Some(Sender {
-            socket: self.socket.as_fd(),
-        })
+        Some(Sender { wire: self })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -85,17 +66,14 @@ impl RxToken for Received {
 /// The right to send one frame.
 #[derive(Debug)]
 pub struct Sender<'a> {
-    socket: BorrowedFd<'a>,
+    wire: &'a mut Wire,
 }
 
 impl TxToken for Sender<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
         let mut frame = vec![0; len];
         let result = f(&mut frame);
-        // A frame that is not sent is a frame that is lost: the client asks again.
-        if let Err(error) = send(self.socket, &frame, SendFlags::DONTWAIT) {
-            log::debug!("a frame of {len} bytes was not sent: {error}");
-        }
+        self.wire.outgoing.push_back(frame);
         result
     }
 }

@@ -1,25 +1,32 @@
-//! `netd`: speaks DHCP and tells PID 1 what it was leased.
+//! `netd`: speaks DHCP, hears IPv6 routers, and tells PID 1 what they say.
 //!
 //! It runs without privileges and holds one packet socket, on which PID 1 locked a filter that
-//! passes nothing but DHCP answers and ARP replies. [`client`] is the state machine, [`options`]
-//! reads what smoltcp leaves to its user, [`device`] is the socket; here is the input and output.
+//! passes nothing but DHCP answers, ARP replies and router advertisements. [`nic`] reads and writes
+//! it. For IPv4 [`client`] is the state machine over [`device`], [`tame`] and [`options`] read what
+//! smoltcp leaves to its user; for IPv6 [`solicitor`] is it, [`router_advert`] and [`icmpv6`] read.
+//! Here is the channel to PID 1.
 
 pub mod client;
 pub mod device;
+pub mod icmpv6;
+pub mod nic;
 pub mod options;
+pub mod router_advert;
+pub mod solicitor;
+pub mod tame;
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-use connector_proto::local::ToNetd;
+use connector_proto::local::{FromNetd, ToNetd};
 use rustix::event::{PollFd, PollFlags};
 
-use crate::channel::{Channel, Received};
+use crate::channel::{Channel, Received, Slot};
 use crate::clock;
 use crate::readiness::wait;
 use crate::role;
 use client::Client;
-use device::PacketDevice;
+use nic::Nic;
 
 /// Runs until PID 1 is gone.
 ///
@@ -40,11 +47,6 @@ struct Netd {
     nic: Option<Nic>,
 }
 
-struct Nic {
-    client: Client,
-    device: PacketDevice,
-}
-
 impl Netd {
     /// Waits for the next event and handles it. `false` once PID 1 is gone.
     fn step(&mut self) -> io::Result<bool> {
@@ -61,9 +63,12 @@ impl Netd {
         }
         self.channel.flush()?;
         if let Some(nic) = &mut self.nic {
-            for change in nic.client.poll(clock::boot_now(), &mut nic.device) {
-                log::info!("{change:?}");
-                self.channel.send(0, &change, Vec::new())?;
+            for change in nic.poll(clock::boot_now()) {
+                // One line for each question that was answered; routers may speak unasked.
+                if !matches!(change, FromNetd::Router(_)) {
+                    log::info!("{change:?}");
+                }
+                self.channel.send(slot(&change), &change, Vec::new())?;
             }
         }
         Ok(true)
@@ -71,43 +76,53 @@ impl Netd {
 
     fn wait(&mut self) -> io::Result<()> {
         let now = clock::boot_now();
-        let deadline = self
-            .nic
-            .as_mut()
-            .and_then(|nic| nic.client.poll_timeout(now));
+        let deadline = self.nic.as_mut().and_then(|nic| nic.poll_timeout(now));
         let mut interest = PollFlags::IN;
         if self.channel.wants_to_send() {
             interest |= PollFlags::OUT;
         }
         let mut fds = vec![PollFd::from_borrowed_fd(self.channel.as_fd(), interest)];
         if let Some(nic) = &self.nic {
-            fds.push(PollFd::from_borrowed_fd(nic.device.as_fd(), PollFlags::IN));
+            fds.push(PollFd::from_borrowed_fd(nic.as_fd(), PollFlags::IN));
         }
         wait(&mut fds, deadline)
     }
 
-    fn take(
-        &mut self,
-        message: ToNetd,
-        descriptor: Option<std::os::fd::OwnedFd>,
-    ) -> io::Result<()> {
+    fn take(&mut self, message: ToNetd, descriptor: Option<OwnedFd>) -> io::Result<()> {
         let now = clock::boot_now();
         match (message, descriptor) {
-            (ToNetd::Start { mac, .. }, Some(socket)) => {
-                let mut device = PacketDevice::new(socket);
+            (
+                ToNetd::Start {
+                    mac,
+                    hostname,
+                    dhcp,
+                    link_local,
+                },
+                Some(socket),
+            ) => {
                 let mut seed = [0; 8];
                 getrandom::fill(&mut seed)?;
-                let client = Client::new(mac, u64::from_ne_bytes(seed), now, &mut device);
-                self.nic = Some(Nic { client, device });
+                let seed = u64::from_ne_bytes(seed);
+                let dhcp = dhcp.then(|| Client::new(mac, seed, hostname.as_deref(), now));
+                let routers = nic::solicitor(mac, link_local, now);
+                self.nic = Some(Nic::new(socket, dhcp, routers));
             }
             (ToNetd::Start { .. }, None) => log::warn!("PID 1 sent no packet socket"),
-            (ToNetd::Carrier { up: true }, _) => {
+            (ToNetd::Carrier { up }, _) => {
                 if let Some(nic) = &mut self.nic {
-                    nic.client.handle_carrier_up(now);
+                    nic.handle_carrier(now, up);
                 }
             }
-            (ToNetd::Carrier { up: false }, _) => {}
         }
         Ok(())
+    }
+}
+
+/// Of what waits for PID 1 the newest of a slot is kept: the last word about the lease, and the
+/// last of each of a few routers.
+fn slot(change: &FromNetd) -> Slot {
+    match change {
+        FromNetd::Lease(_) | FromNetd::Lost => 0,
+        FromNetd::Router(advert) => 1 + advert.router.octets()[15] % 8,
     }
 }

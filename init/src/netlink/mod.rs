@@ -12,7 +12,7 @@ use rustix::net::{
     socket_with,
 };
 
-pub use message::{Address, Answer, Link};
+pub use message::{Address, AddressState, Answer, Lifetimes, Link};
 
 /// Largest packet from the kernel: it fills pages, and a link with all its attributes takes 2 KB.
 const PACKET_MAX: usize = 32 * 1024;
@@ -58,6 +58,20 @@ impl Requests {
         Ok(links)
     }
 
+    /// The IPv6 addresses of one link.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn ipv6_addresses(&self, link: u32) -> io::Result<Vec<AddressState>> {
+        let answers = self.exchange(&message::list_ipv6_addresses())?.into_iter();
+        Ok(answers
+            .filter_map(|answer| match answer {
+                Answer::Address(state) if state.link == link => Some(state),
+                _ => None,
+            })
+            .collect())
+    }
+
     /// Sends a request that changes something.
     ///
     /// # Errors
@@ -76,7 +90,9 @@ impl Requests {
                 match answer {
                     Answer::Done | Answer::Result(0) => return Ok(all),
                     Answer::Result(errno) => return Err(io::Error::from_raw_os_error(errno)),
-                    Answer::Link(_) | Answer::LinkGone(_) | Answer::Other => all.push(answer),
+                    Answer::Link(_) | Answer::LinkGone(_) | Answer::Address(_) | Answer::Other => {
+                        all.push(answer);
+                    }
                 }
             }
         }
@@ -86,7 +102,7 @@ impl Requests {
     }
 }
 
-/// A socket that becomes readable when a link changes.
+/// A socket that becomes readable when a link changes, or an IPv6 address of one.
 #[derive(Debug)]
 pub struct LinkEvents {
     socket: OwnedFd,
@@ -99,12 +115,12 @@ impl LinkEvents {
     /// If the kernel refuses.
     pub fn open() -> io::Result<Self> {
         Ok(Self {
-            socket: open(None, GROUP_LINK)?,
+            socket: open(None, GROUP_LINK | GROUP_IPV6_ADDRESS)?,
         })
     }
 
-    /// Empties it. What changed is asked of [`Requests::links`], which also covers events that
-    /// were lost because the socket was full.
+    /// Empties it. What changed is asked of [`Requests`], which also covers events that were lost
+    /// because the socket was full.
     pub fn drain(&self) {
         drain(self.socket.as_fd());
     }
@@ -176,6 +192,8 @@ fn drain(socket: BorrowedFd<'_>) {
 const DRAIN_MAX: usize = 1024;
 /// `RTMGRP_LINK`.
 const GROUP_LINK: u32 = 1;
+/// `RTMGRP_IPV6_IFADDR`.
+const GROUP_IPV6_ADDRESS: u32 = 0x100;
 /// The group in which the kernel itself sends device events.
 const GROUP_KERNEL: u32 = 1;
 
