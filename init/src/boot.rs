@@ -2,7 +2,7 @@
 
 use rustix::system::RebootCommand;
 
-use crate::clock::{self, RealMicros};
+use crate::clock::RealMicros;
 use crate::machine::Machine;
 use crate::{build_info, logger, mounts, sysctl};
 
@@ -24,23 +24,7 @@ pub fn boot() -> ! {
     }
     let build = build_info::read();
     log::info!("Outgate {}", build.version);
-    let floor = raise_clock(build.epoch_s);
+    let floor = RealMicros::from(build.epoch_s) * 1_000_000;
     let outcome = Machine::new(build, floor).and_then(Machine::run);
     panic!("PID 1 cannot go on: {outcome:?}");
-}
-
-/// Sets a clock that is before the image's build time to it, and returns that time.
-fn raise_clock(epoch_s: u32) -> RealMicros {
-    let floor = RealMicros::from(epoch_s) * 1_000_000;
-    let now = clock::real_now();
-    if now < floor {
-        match clock::set_real(floor) {
-            Ok(()) => log::warn!(
-                "the clock was {} s before the image was built, and was set to then",
-                (floor - now) / 1_000_000
-            ),
-            Err(error) => log::error!("cannot set the clock: {error}"),
-        }
-    }
-    floor
 }

@@ -9,6 +9,9 @@ use disk_format::slot::DISK_BYTES_MIN;
 
 use crate::hardware::read_bounded;
 
+/// Most CD drives that are looked at.
+const CD_DRIVES_MAX: usize = 4;
+
 /// Where the kernel lists disks and partitions.
 pub const CLASS: &str = "/sys/class/block";
 
@@ -61,6 +64,21 @@ pub fn find(class: &Path, name: &str) -> Search {
     }
 }
 
+/// The CD drives in `class`, with a disc in them or without, in the order of their names.
+#[must_use]
+pub fn cd_drives(class: &Path) -> Vec<String> {
+    let mut drives = entries(class);
+    drives.retain(|device| is_cd_drive(device));
+    drives.truncate(CD_DRIVES_MAX);
+    drives
+}
+
+/// As Linux names them: `sr0`.
+fn is_cd_drive(device: &str) -> bool {
+    let number = device.strip_prefix("sr").unwrap_or_default();
+    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// The sentence for partitions of the same name on several disks.
 #[must_use]
 pub fn several(what: &str, devices: &[String]) -> String {
@@ -89,7 +107,7 @@ pub fn too_small(class: &Path) -> Option<String> {
         let sectors = number(class, &device, "size")?;
         let bytes = sectors.saturating_mul(SECTOR_BYTES);
         // Empty drives and the kernel's own devices say zero.
-        (is_disk && bytes > 0 && bytes < DISK_BYTES_MIN).then(|| {
+        (is_disk && !is_cd_drive(&device) && bytes > 0 && bytes < DISK_BYTES_MIN).then(|| {
             format!(
                 "Disk {device} has {}, the image needs {}: make it at least that large, or deploy \
                  the image again, then restart.",
@@ -191,7 +209,10 @@ mod tests {
     fn a_disk_shorter_than_the_image_is_named_with_both_sizes() {
         let kernel = Kernel::new("short");
         kernel.disk("sr0", "0");
+        kernel.disk("sr1", "720");
+        kernel.disk("srv", "0");
         kernel.disk("sda", "81920");
+        assert_eq!(cd_drives(&kernel.class()), ["sr0", "sr1"]);
         let sentence = too_small(&kernel.class()).unwrap();
         assert!(
             sentence.starts_with("Disk sda has 40 MiB, the image needs 77 MiB:"),

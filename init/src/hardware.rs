@@ -1,12 +1,10 @@
-//! What the machine finds out about itself: UUID, state partition, power buttons, edge property.
+//! What the machine finds out about itself: UUID, running slot, power buttons.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use connector_proto::limits;
-use connector_proto::local::EdgeText;
 use disk_format::slot::{RUNNING_SLOT_PATH, SlotName};
 use rustix::fs::OFlags;
 
@@ -30,31 +28,11 @@ fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     Some(uuid)
 }
 
-/// The edge that the image names.
-#[must_use]
-pub fn edge() -> Option<EdgeText> {
-    let text = read_bounded(EDGE_FROM_IMAGE, limits::HOST_MAX + 7)?;
-    let edge = parse_edge(&text);
-    if edge.is_none() {
-        log::warn!("{EDGE_FROM_IMAGE} does not name an edge: expected host or host:port");
-    }
-    edge
-}
-
 /// The slot that the boot loader says it booted.
 #[must_use]
 pub fn running_slot() -> Option<SlotName> {
     let text = read_bounded(Path::new("/").join(RUNNING_SLOT_PATH), 16)?;
     SlotName::of(text.trim())
-}
-
-/// `host` or `host:port` in printable ASCII; what it means is the connector's to say.
-pub(crate) fn parse_edge(text: &str) -> Option<EdgeText> {
-    let text = text.trim_matches(['\0', ' ', '\t', '\r', '\n']);
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return None;
-    }
-    EdgeText::try_from(text).ok()
 }
 
 /// Opens the event devices that have a power button, except those in `known`.
@@ -120,17 +98,20 @@ fn is_power_press(event: &[u8]) -> bool {
 
 /// Reads a text file of at most `max` bytes; `None` if it is absent, longer or not UTF-8.
 pub(crate) fn read_bounded(path: impl AsRef<Path>, max: usize) -> Option<String> {
-    let limit = u64::try_from(max).ok()?.checked_add(1)?;
-    let mut bytes = Vec::new();
-    File::open(path)
-        .ok()?
-        .take(limit)
-        .read_to_end(&mut bytes)
-        .ok()?;
+    let bytes = read_bytes(path, max.checked_add(1)?)?;
     if bytes.len() > max {
         return None;
     }
     String::from_utf8(bytes).ok()
+}
+
+/// Reads the first `max` bytes of a file; `None` if there is none or it cannot be read.
+pub(crate) fn read_bytes(path: impl AsRef<Path>, max: usize) -> Option<Vec<u8>> {
+    let limit = u64::try_from(max).ok()?;
+    let mut bytes = Vec::new();
+    let file = File::open(path).ok()?;
+    file.take(limit).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 fn entries(directory: &Path) -> Vec<PathBuf> {
@@ -139,7 +120,6 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
         .unwrap_or_default()
 }
 
-const EDGE_FROM_IMAGE: &str = "/etc/outgate/edge";
 const KEY_POWER: u32 = 116;
 const EV_KEY: u16 = 1;
 const INPUT_EVENT_LEN: usize = 24;
@@ -160,24 +140,6 @@ mod tests {
             "+0112233-4455-6677-8899-aabbccddeeff",
         ] {
             assert_eq!(parse_uuid(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn an_edge_is_printable_and_fits() {
-        assert_eq!(
-            parse_edge("edge.example:443\n").unwrap().as_str(),
-            "edge.example:443"
-        );
-        for bad in [
-            "",
-            "\n",
-            "two words",
-            "caf\u{e9}",
-            "a\x1b[2J",
-            &"a".repeat(260),
-        ] {
-            assert_eq!(parse_edge(bad), None, "{bad:?}");
         }
     }
 

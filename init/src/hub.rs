@@ -37,8 +37,6 @@ pub enum Topic {
     Time = 2,
     /// The boot-state partition.
     BootState = 3,
-    /// What a minted image or the hypervisor says about the machine.
-    Minted = 4,
     /// The promotion of a trial.
     Promotion = 5,
     /// The slot that does not run.
@@ -143,6 +141,10 @@ impl Hub {
         // The lease outlived the gap: it is told again, which ends the wait for the link.
         if let Some(lease) = self.lease.clone().filter(|_| up) {
             letters.push(self.put(Fact::NetUp(lease), SLOT_NET_UP, now));
+        }
+        if up && self.network().is_some() {
+            // The same network as before the gap: the connector probes its tunnel.
+            letters.push(self.network_letter());
         }
         self.with_awaited(now, letters)
     }
@@ -283,6 +285,18 @@ impl Hub {
         if self.is_clock_ok {
             return Vec::new();
         }
+        self.clock_moved(now, source, offset_us, bound_us)
+    }
+
+    /// The clock was set, perhaps although it had been right. It is told each time: the connector
+    /// tries at once what a wrong clock kept it from.
+    pub fn clock_moved(
+        &mut self,
+        now: Instant,
+        source: ClockSource,
+        offset_us: i64,
+        bound_us: u32,
+    ) -> Vec<Letter> {
         self.is_clock_ok = true;
         let fact = Fact::ClockOk {
             source,
@@ -369,6 +383,19 @@ impl Hub {
         self.put_if_new(now, SLOT_PROBLEM + topic as Slot, fact)
     }
 
+    /// What is wrong with the settings: a sentence for each slip, in place of those before.
+    pub fn complaints(&mut self, now: Instant, sentences: &[Text<160>]) -> Vec<Letter> {
+        let mut letters = Vec::new();
+        for (slot, sentence) in (SLOT_COMPLAINT..).zip(sentences) {
+            let text = sentence.clone();
+            letters.extend(self.put_if_new(now, slot, Fact::Problem { text }));
+        }
+        for slot in (SLOT_COMPLAINT..=Slot::MAX).skip(sentences.len()) {
+            self.forget(slot);
+        }
+        letters
+    }
+
     /// The problem of this topic is over: a console that starts later is not told of it.
     pub fn solved(&mut self, topic: Topic) {
         self.forget(SLOT_PROBLEM + topic as Slot);
@@ -377,6 +404,18 @@ impl Hub {
     /// The machine goes down.
     pub fn shutting_down(&mut self, now: Instant, restart: bool) -> Vec<Letter> {
         vec![self.put(Fact::ShuttingDown { restart }, SLOT_DOWN, now)]
+    }
+
+    /// Asks the connector to ask the edge for the time.
+    #[must_use]
+    pub const fn ask_time() -> Letter {
+        Letter::Connector(SLOT_ASK_TIME, ToConnector::AskTime)
+    }
+
+    /// Asks `timed` to ask the NTP servers at once.
+    #[must_use]
+    pub const fn resync() -> Letter {
+        Letter::Timed(SLOT_RESYNC, ToTimed::Resync)
     }
 
     /// Asks the connector to tell the edge and to end.
@@ -586,10 +625,14 @@ const SLOT_CLOCK: Slot = 8;
 const SLOT_PROXY: Slot = 9;
 const SLOT_IPV6_UP: Slot = 45;
 const SLOT_SETTINGS: Slot = 46;
+const SLOT_ASK_TIME: Slot = 47;
+const SLOT_RESYNC: Slot = 48;
 /// One slot for each service from here.
 const SLOT_DIED: Slot = 20;
 /// One slot for each topic from here.
 const SLOT_PROBLEM: Slot = 30;
+/// One slot for each complaint about the settings from here.
+const SLOT_COMPLAINT: Slot = 64;
 
 #[cfg(test)]
 mod tests;

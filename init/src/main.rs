@@ -1,11 +1,11 @@
-//! One binary, several roles: PID 1, `netd`, `timed`, `installer`, and the kernel's helper for an orderly end.
+//! One binary, several roles: PID 1, `netd`, `timed`, `installer`, `settings`, and the kernel's helper for an orderly end.
 #![forbid(unsafe_code)]
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use init::role::Role;
-use init::{boot, installer, logger, netd, timed};
+use init::{boot, installer, logger, netd, settings, timed};
 use rustix::process::{Pid, Signal, kill_process};
 
 fn main() -> ExitCode {
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Role::Netd => serve(netd::run),
         Role::Timed => serve(timed::run),
         Role::Installer => return install(),
+        Role::Settings => serve(settings::reader::run),
         Role::PowerOff => ask_init(Signal::TERM),
         Role::Restart => ask_init(Signal::INT),
         Role::Unknown => Err(io::ErrorKind::Unsupported.into()),

@@ -34,16 +34,25 @@ impl Process {
     /// Starts a service as its own user, with nothing but its channel and its log.
     ///
     /// # Errors
-    /// If its file is missing or the kernel is out of processes, descriptors or memory.
+    /// As [`Self::start`].
     pub fn spawn(service: Service) -> io::Result<Self> {
+        Self::start(service.path(), service.uid())
+    }
+
+    /// Starts the program `path` as the user and group `uid`, with nothing but its channel and its
+    /// log.
+    ///
+    /// # Errors
+    /// If its file is missing or the kernel is out of processes, descriptors or memory.
+    pub fn start(path: &str, uid: u32) -> io::Result<Self> {
         let (channel, theirs) = Channel::pair()?;
         let (log, theirs_log) = pipe_with(PipeFlags::CLOEXEC)?;
         rustix::fs::fcntl_setfl(&log, OFlags::NONBLOCK)?;
-        let child = Command::new(service.path())
+        let child = Command::new(path)
             .env_clear()
             .current_dir("/")
-            .uid(service.uid())
-            .gid(service.uid())
+            .uid(uid)
+            .gid(uid)
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::from(theirs_log.try_clone()?))
             .stderr(Stdio::from(theirs_log))

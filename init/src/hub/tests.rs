@@ -84,6 +84,11 @@ fn a_link_that_comes_back_under_a_lease_tells_the_lease_again() {
             }
         )
     )));
+    let told = letters.iter().filter_map(|letter| match letter {
+        Letter::Connector(_, ToConnector::Network { network }) => network.as_ref(),
+        _ => None,
+    });
+    assert_eq!(told.count(), 1, "the connector looks after its tunnel");
     assert_eq!(awaited(&hub.greeting(Service::Console)), None);
 }
 
@@ -121,6 +126,28 @@ fn the_same_problem_is_told_once() {
     assert_eq!(hub.problem(at(10), Topic::State, "no disk").len(), 0);
     hub.solved(Topic::State);
     assert_eq!(hub.problem(at(11), Topic::State, "no disk").len(), 1);
+}
+
+#[test]
+fn each_slip_in_the_settings_is_told_until_it_is_mended() {
+    let mut hub = up();
+    let slips = [text("vlan is no VLAN"), text("proxy is no proxy")];
+    assert_eq!(hub.complaints(at(9), &slips).len(), 2);
+    assert_eq!(hub.complaints(at(10), &slips).len(), 0);
+    assert_eq!(hub.complaints(at(11), &slips[..1]).len(), 0);
+    let problems = hub.greet_console().into_iter().filter(|letter| {
+        matches!(
+            letter,
+            Letter::Console(
+                _,
+                ToConsole::Fact {
+                    fact: Fact::Problem { .. },
+                    ..
+                }
+            )
+        )
+    });
+    assert_eq!(problems.count(), 1);
 }
 
 #[test]
@@ -230,6 +257,7 @@ fn the_connector_is_told_what_the_clock_is_worth_before_the_network_and_when_it_
     ));
     assert_eq!(told(&hub.clock_ok(at(2), NTP, 0, 0)), Some(0));
     assert!(hub.clock_ok(at(3), NTP, 0, 0).is_empty());
+    assert_eq!(told(&hub.clock_moved(at(4), NTP, 7, 0)), Some(0));
     assert_eq!(told(&hub.greeting(Service::Connector)), Some(0));
 }
 

@@ -1,10 +1,14 @@
 //! The event loop of PID 1: everything that can wake it, and what it then does.
 //!
-//! [`services`] starts, tells and reaps; [`environment`] deals with NIC, lease and disk;
-//! [`time`] with the clock; [`slots`] and [`slot_requests`] with the system slots.
+//! [`services`] starts, tells and reaps; [`environment`] deals with disks and buttons,
+//! [`network`] and [`ipv6`] with the NIC;
+//! [`settings`] with what was set; [`time`] with the clock; [`slots`] and [`slot_requests`] with the system slots.
 
 mod environment;
+mod ipv6;
+mod network;
 mod services;
+mod settings;
 mod slot_requests;
 mod slots;
 mod time;
@@ -31,6 +35,8 @@ use crate::signals::{Signal, Signals};
 use crate::supervisor::Supervisor;
 use crate::watchdog::Watchdog;
 use environment::StateDisk;
+use network::NetworkState;
+use settings::SettingsSearch;
 use slots::Slots;
 use time::Time;
 
@@ -47,8 +53,12 @@ enum Event {
     Link,
     /// A device appeared or went.
     Device,
+    /// The reader of settings said something.
+    Settings,
     /// A power button's event device has something; its place in the list.
     Button(usize),
+    /// Somebody set the clock, or the machine resumed.
+    ClockSet,
     /// The disks are written.
     Synced,
 }
@@ -65,10 +75,11 @@ pub struct Machine {
     endings: [String; Service::ALL.len()],
     signals: Signals,
     network: Network,
-    /// When the lease ends unless it is renewed.
-    lease_until: Option<Instant>,
+    /// What is set for the network, and what holds for a time.
+    net: NetworkState,
     device_events: DeviceEvents,
     buttons: Vec<(PathBuf, File)>,
+    settings: SettingsSearch,
     state_disk: StateDisk,
     slots: Slots,
     time: Time,
@@ -95,12 +106,13 @@ impl Machine {
             endings: Default::default(),
             signals: Signals::catch()?,
             network: Network::open()?,
-            lease_until: None,
+            net: NetworkState::default(),
             device_events: DeviceEvents::open()?,
             buttons: Vec::new(),
+            settings: SettingsSearch::new(),
             state_disk: StateDisk::new(now),
             slots: Slots::new(),
-            time: Time::new(now, clock_floor),
+            time: Time::new(clock_floor),
             watchdog: Watchdog::arm(now),
             sync: None,
         })
@@ -113,11 +125,11 @@ impl Machine {
     pub fn run(mut self) -> io::Result<()> {
         let now = clock::boot_now();
         self.supervisor.start(now);
+        self.begin_time(now);
         self.carry_out(now);
-        self.learn_from_hypervisor(now);
-        // The disk says which address the NIC is to have.
         self.look_at_devices(now);
-        self.look_at_links(now);
+        // The NIC is touched when this is known.
+        self.look_for_settings(now);
         loop {
             self.carry_out(clock::boot_now());
             for event in self.next_events()? {
@@ -139,13 +151,16 @@ impl Machine {
                 }
             }
             Event::Channel(service) => self.serve_channel(now, service),
-            Event::Log(service) => self.read_log(service),
+            Event::Log(service) => self.read_log(now, service),
             Event::Link => self.look_at_links(now),
             Event::Device => {
                 self.device_events.drain();
                 self.look_at_devices(now);
+                self.look_for_settings(now);
             }
+            Event::Settings => self.hear_settings(),
             Event::Button(index) => self.read_button(now, index),
+            Event::ClockSet => self.clock_was_set(now),
             Event::Synced => {
                 self.sync = None;
                 self.supervisor.handle_synced(now);
@@ -155,11 +170,14 @@ impl Machine {
 
     fn handle_timeouts(&mut self, now: Instant) {
         self.supervisor.handle_timeout(now);
-        self.check_lease_end(now);
-        self.check_ntp_silence(now);
+        self.check_network_timeouts(now);
+        self.check_time(now);
+        self.check_logs(now);
         if self.state_disk.is_settling_over(now) {
             self.look_for_partitions(now);
+            self.look_for_settings(now);
         }
+        self.check_settings_timeout(now);
         self.check_slot_timeouts(now);
         if let Some(watchdog) = &mut self.watchdog {
             watchdog.handle_timeout(now);
@@ -169,10 +187,12 @@ impl Machine {
     fn poll_timeout(&self) -> Option<Instant> {
         [
             self.supervisor.poll_timeout(),
-            self.lease_until,
-            self.time.poll_timeout(),
+            self.net.poll_timeout(),
+            Some(self.time.poll_timeout()),
+            self.settings.poll_timeout(),
             self.state_disk.poll_timeout(),
             self.slots.poll_timeout(),
+            self.logs.iter().filter_map(LogRing::poll_timeout).min(),
             self.watchdog.as_ref().map(Watchdog::poll_timeout),
         ]
         .into_iter()
@@ -215,10 +235,18 @@ impl Machine {
                 sources.push((Event::Log(service), log, PollFlags::IN));
             }
         }
-        sources.push((Event::Link, self.network.events_fd(), PollFlags::IN));
+        if self.settings.is_settled() {
+            sources.push((Event::Link, self.network.events_fd(), PollFlags::IN));
+        }
+        if let Some((reader, interest)) = self.settings.events_fd() {
+            sources.push((Event::Settings, reader, interest));
+        }
         sources.push((Event::Device, self.device_events.as_fd(), PollFlags::IN));
         for (index, (_, button)) in self.buttons.iter().enumerate() {
             sources.push((Event::Button(index), button.as_fd(), PollFlags::IN));
+        }
+        if let Some(watch) = self.time.watch_fd() {
+            sources.push((Event::ClockSet, watch, PollFlags::IN));
         }
         if let Some(sync) = &self.sync {
             sources.push((Event::Synced, sync.as_fd(), PollFlags::IN));

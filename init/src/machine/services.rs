@@ -3,9 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use connector_proto::local::{
-    FromConnector, FromConsole, FromNetd, FromTimed, ToConnector, ToNetd,
-};
+use connector_proto::local::{FromConnector, FromConsole, FromNetd, FromTimed, ToConnector};
 use connector_proto::message::Fingerprint;
 use connector_proto::time::Instant;
 use rustix::process::Signal;
@@ -80,28 +78,18 @@ impl Machine {
     }
 
     /// Sends a service its `Start` and everything it has to know.
-    fn greet(&mut self, service: Service) -> io::Result<()> {
+    pub(super) fn greet(&mut self, service: Service) -> io::Result<()> {
         match service {
             Service::Console => {
                 let (start, descriptors) = terminals::open();
                 self.send(service, SLOT_START, &start, descriptors)?;
                 logger::leave_terminals();
             }
-            Service::Netd => {
-                let mac = self.network.mac().ok_or(io::ErrorKind::NotFound)?;
-                let socket = self.network.packet_socket()?;
-                let start = ToNetd::Start {
-                    mac,
-                    hostname: None,
-                    dhcp: true,
-                    link_local: None,
-                };
-                self.send(service, SLOT_START, &start, vec![socket])?;
-            }
+            Service::Netd => self.send_netd_start()?,
             Service::Timed => {}
             Service::Connector => {
                 let start = ToConnector::Start {
-                    edge: self.slots.minted_edge().cloned().or_else(hardware::edge),
+                    edge: self.hub.settings().edge.clone(),
                     fingerprint: Fingerprint {
                         mac: self.network.mac().unwrap_or_default(),
                         smbios_uuid: hardware::smbios_uuid(),
@@ -144,7 +132,7 @@ impl Machine {
         }
     }
 
-    fn send<M: serde::Serialize>(
+    pub(super) fn send<M: serde::Serialize>(
         &mut self,
         service: Service,
         slot: crate::channel::Slot,
@@ -175,16 +163,16 @@ impl Machine {
                         machine.measure_memory(now);
                         machine.promote_if_due(now);
                     }
-                    FromConnector::Time(sample) => machine.take_edge_time(now, sample),
+                    FromConnector::Time(sample) => machine.take_edge_time(now, &sample),
                 }),
                 Service::Netd => self.take(service, |machine, message, _| match message {
-                    FromNetd::Lease(lease) => machine.take_lease(now, &lease),
-                    FromNetd::Lost => machine.lose_lease(now),
-                    FromNetd::Router(advert) => log::info!("{advert:?}"),
+                    FromNetd::Lease(lease) => machine.take_dhcp_lease(now, &lease),
+                    FromNetd::Lost => machine.lose_dhcp_lease(now),
+                    FromNetd::Router(advert) => machine.take_advert(now, &advert),
                 }),
                 Service::Timed => self.take(service, |machine, message, _| match message {
                     FromTimed::Sample(sample) => machine.take_sample(now, &sample),
-                    FromTimed::Split(samples) => log::warn!("no majority: {samples:?}"),
+                    FromTimed::Split(samples) => machine.take_split(now, &samples),
                     FromTimed::Silent { asked } => {
                         log::info!("none of {asked} NTP servers answers")
                     }
@@ -235,13 +223,22 @@ impl Machine {
     }
 
     /// Keeps what a service logged.
-    pub(super) fn read_log(&mut self, service: Service) {
+    pub(super) fn read_log(&mut self, now: Instant, service: Service) {
         let Some(process) = &mut self.processes[service.index()] else {
             return;
         };
         let bytes = process.read_log();
-        for line in self.logs[service.index()].push_bytes(&bytes) {
+        for line in self.logs[service.index()].push_bytes(now, &bytes) {
             logger::service_line(service.name(), &line);
+        }
+    }
+
+    /// Says how many lines of each service were left out, where that is due.
+    pub(super) fn check_logs(&mut self, now: Instant) {
+        for (service, log) in Service::ALL.into_iter().zip(&mut self.logs) {
+            if let Some(line) = log.handle_timeout(now) {
+                logger::service_line(service.name(), &line);
+            }
         }
     }
 
@@ -250,7 +247,9 @@ impl Machine {
         for _ in 0..REAPED_MAX {
             let Some(ended) = reap() else { return };
             let (pid, how) = (ended.pid, ended.how);
-            if self.installer_ended(pid, &how, ended.is_success) {
+            if self.installer_ended(pid, &how, ended.is_success)
+                || self.settings_reader_ended(now, pid, &how, ended.is_success)
+            {
                 continue;
             }
             let ended = Service::ALL.into_iter().find(|service| {
@@ -261,7 +260,7 @@ impl Machine {
             let Some(service) = ended else { continue }; // an orphan
             // What it said last is in its channel and its pipe.
             self.serve_channel(now, service);
-            self.read_log(service);
+            self.read_log(now, service);
             self.processes[service.index()] = None;
             self.endings[service.index()] = how;
             self.supervisor.handle_exited(now, service);

@@ -13,7 +13,6 @@ use super::slot_requests::{Job, damage_of};
 use crate::disks::{self, CLASS, Partition, Search};
 use crate::hardware;
 use crate::hub::{Topic, text};
-use crate::minted::{self, Minted};
 use crate::slot::boot_state::{BootState, Condition};
 use crate::slot::policy::{self, Boot};
 
@@ -33,8 +32,6 @@ pub(super) struct Slots {
     /// When to write a promotion that could not be written again.
     promote_again_at: Option<Instant>,
     pub(super) job: Option<Job>,
-    minted_by_host: Minted,
-    minted: Minted,
 }
 
 impl Slots {
@@ -53,8 +50,6 @@ impl Slots {
             promote_by: None,
             promote_again_at: None,
             job: None,
-            minted_by_host: Minted::default(),
-            minted: Minted::default(),
         }
     }
 
@@ -64,11 +59,6 @@ impl Slots {
             .into_iter()
             .flatten()
             .min()
-    }
-
-    /// The edge of a minted image, or what the hypervisor says in its place.
-    pub(super) const fn minted_edge(&self) -> Option<&local::EdgeText> {
-        self.minted.edge.as_ref()
     }
 
     /// The pieces that every change of a slot needs.
@@ -108,14 +98,6 @@ impl Slots {
 }
 
 impl Machine {
-    /// What the hypervisor says about this machine is known before any disk is.
-    pub(super) fn learn_from_hypervisor(&mut self, now: Instant) {
-        let mut problems = Vec::new();
-        let minted = minted::from_hypervisor(&mut |problem| problems.push(problem));
-        self.slots.minted_by_host = minted.clone();
-        self.learn_minted(now, minted, &problems);
-    }
-
     /// Looks for the boot-state partition and tells what this boot is. `is_last` when no further
     /// disk is waited for.
     pub(super) fn look_for_boot_state(&mut self, now: Instant, is_last: bool) {
@@ -180,13 +162,8 @@ impl Machine {
             let micros = u64::from(deadline_s) * 1_000_000;
             self.slots.promote_by = Some(Instant::from_micros(micros));
         }
-        let mut problems = Vec::new();
-        let value = |key: &str| block.get(key).map(str::to_owned);
-        let from_disk = minted::parse("The disk", value, &mut |problem| problems.push(problem));
         self.slots.boot = boot;
         self.slots.block = Some((partition, block));
-        let minted = Minted::or(self.slots.minted_by_host.clone(), from_disk);
-        self.learn_minted(now, minted, &problems);
         self.tell_system(now);
         self.tell_idle_slot(now);
         self.promote_if_due(now);
@@ -199,21 +176,6 @@ impl Machine {
             && let Some(problem) = damage_of(running.other())
         {
             self.tell_problem(now, Topic::IdleSlot, &problem);
-        }
-    }
-
-    fn learn_minted(&mut self, now: Instant, minted: Minted, problems: &[String]) {
-        if let Some(fact) = minted.fact() {
-            let letters = self.hub.minted(now, fact);
-            self.deliver(letters);
-        }
-        self.slots.minted = minted;
-        for problem in problems {
-            log::warn!("{problem}");
-        }
-        // One at a time on the screen; all of them in the log.
-        if let Some(problem) = problems.first() {
-            self.tell_problem(now, Topic::Minted, problem);
         }
     }
 

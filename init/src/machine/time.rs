@@ -1,152 +1,209 @@
-//! What PID 1 does about the clock: who is asked, and what becomes of the answers.
-//!
-//! NTP comes first. Where DHCP names no server, or none answers within [`NTP_ANSWERS_IN`], the
-//! connector is started although the clock may be wrong, and asks the service edge. An NTP server
-//! that answers later is heard as ever.
+//! What PID 1 does about the clock: it asks [`crate::time_policy`] and does what that says.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use connector_proto::local::{ClockSource, EdgeSample, Sample};
+use connector_proto::record::{self, SLOT_LEN, SLOTS};
 use connector_proto::time::Instant;
+use connector_sys::clock_adjust::{self, Adjustment};
+use zeroize::Zeroizing;
 
 use super::Machine;
-use crate::clock::{self, Decision, RealMicros};
-use crate::hub::Topic;
+use crate::clock::{self, ClockWatch, RealMicros};
+use crate::hub::{Hub, Topic};
+use crate::ptp;
 use crate::service::Condition;
-
-/// How long an NTP server has for its first answer: four rounds of `timed`.
-const NTP_ANSWERS_IN: Duration = Duration::from_secs(10);
+use crate::time_policy::{Input, Output, Policy};
 
 /// What PID 1 knows about the time.
 #[derive(Debug)]
 pub(super) struct Time {
-    /// Nothing sets the clock below this.
-    floor: RealMicros,
-    /// Samples taken before this instant are of a clock that was since set.
-    set_at: Instant,
-    /// When the edge is asked, unless an NTP server answers before.
-    edge_asked_at: Option<Instant>,
+    policy: Policy,
+    /// Without it a clock that is set is seen within a minute.
+    watch: Option<ClockWatch>,
+    /// For how long the machine had been suspended when that was looked at last.
+    suspended_us: i64,
 }
 
+/// A suspension that is shorter is an inaccuracy.
+const SUSPENSION_MIN_US: i64 = 10_000;
+
 impl Time {
-    pub(super) const fn new(now: Instant, floor: RealMicros) -> Self {
+    /// `floor` is the earliest time possible, in microseconds since 1970.
+    pub(super) fn new(floor: RealMicros) -> Self {
+        let watch = ClockWatch::new();
+        if let Err(error) = &watch {
+            log::warn!("cannot watch the clock: {error}");
+        }
         Self {
-            floor,
-            set_at: now,
-            edge_asked_at: None,
+            policy: Policy::new(clock::read(), floor),
+            watch: watch.ok(),
+            suspended_us: clock::suspended_us(),
         }
     }
 
-    pub(super) const fn poll_timeout(&self) -> Option<Instant> {
-        self.edge_asked_at
+    pub(super) fn poll_timeout(&self) -> Instant {
+        self.policy.poll_timeout()
+    }
+
+    /// Becomes readable when the clock was set or the machine resumed.
+    pub(super) fn watch_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.watch.as_ref().map(AsFd::as_fd)
     }
 }
 
 impl Machine {
-    /// The network is up, with NTP servers or without.
-    pub(super) fn expect_time(&mut self, now: Instant, has_ntp: bool) {
-        if self.hub.is_clock_ok() {
-            return;
-        }
-        if has_ntp {
-            let at = self.time.edge_asked_at;
-            self.time.edge_asked_at = Some(at.unwrap_or(now + NTP_ANSWERS_IN));
-            return;
-        }
-        let letters = self.hub.problem(now, Topic::Time, NO_NTP_SERVER);
-        self.deliver(letters);
-        self.ask_edge(now);
-    }
-
-    /// Has the edge asked if the NTP servers had their time.
-    pub(super) fn check_ntp_silence(&mut self, now: Instant) {
-        if self.time.edge_asked_at.is_some_and(|at| at <= now) {
-            log::info!("no NTP server answers: the edge is asked for the time");
-            self.ask_edge(now);
+    /// The machine was started: its clock may be below the floor, or the hypervisor may know better.
+    pub(super) fn begin_time(&mut self, now: Instant) {
+        self.follow_policy(now);
+        if let Some((driver, real_us)) = ptp::hint() {
+            log::info!("the hypervisor's clock ({driver}) says {real_us} us");
+            self.tell_policy(now, Input::Hint(real_us));
         }
     }
 
-    fn ask_edge(&mut self, now: Instant) {
-        self.time.edge_asked_at = None;
-        let letters = self.hub.edge_asked(now);
-        self.deliver(letters);
-        self.supervisor
-            .handle_condition(now, Condition::ClockSettled);
+    /// The clock was set, or the machine resumed.
+    pub(super) fn clock_was_set(&mut self, now: Instant) {
+        if let Some(Err(error)) = self.time.watch.as_ref().map(ClockWatch::rearm) {
+            log::warn!("cannot watch the clock any more: {error}");
+            self.time.watch = None;
+        }
+        self.look_at_clock(now);
     }
 
-    /// Sets the clock by what NTP servers agree on, if it has to be.
+    /// Tells the policy what the network has to offer, and gives it its turn if it is due.
+    pub(super) fn check_time(&mut self, now: Instant) {
+        if !self.time.policy.is_right() && self.hub.network().is_some() {
+            let has_ntp = !self.hub.time_servers().is_empty();
+            self.tell_policy(now, Input::Network { has_ntp });
+        }
+        if self.time.poll_timeout() <= now {
+            self.look_at_clock(now);
+        }
+    }
+
+    fn look_at_clock(&mut self, now: Instant) {
+        let suspended_us = clock::suspended_us();
+        let since_us = suspended_us - self.time.suspended_us;
+        if since_us >= SUSPENSION_MIN_US {
+            self.time.suspended_us = suspended_us;
+            log::info!("the machine was suspended for {} ms", since_us / 1000);
+            self.tell_policy(now, Input::Resumed);
+        }
+        self.tell_policy(now, Input::Tick);
+    }
+
+    /// Takes what most NTP servers agree on.
     pub(super) fn take_sample(&mut self, now: Instant, sample: &Sample) {
-        let source = ClockSource::Ntp(sample.server);
-        let (offset_us, bound_us) = (sample.offset_us, sample.bound_us);
-        self.take_time(now, source, offset_us, bound_us, sample.at_boot_us);
+        self.tell_policy(now, Input::Ntp(sample));
     }
 
-    /// Sets the clock by the edge's, if nobody else has.
-    pub(super) fn take_edge_time(&mut self, now: Instant, sample: EdgeSample) {
-        if self.hub.is_clock_ok() {
-            return;
-        }
-        let source = ClockSource::Edge(sample.edge);
-        let (offset_us, bound_us) = (sample.offset_us, sample.bound_us);
-        self.take_time(now, source, offset_us, bound_us, sample.at_boot_us);
+    /// Takes what NTP servers say that do not agree.
+    pub(super) fn take_split(&mut self, now: Instant, samples: &[Sample]) {
+        self.tell_policy(now, Input::Split(samples));
     }
 
-    fn take_time(
-        &mut self,
-        now: Instant,
-        source: ClockSource,
-        offset_us: i64,
-        bound_us: u32,
-        at_boot_us: u64,
-    ) {
-        if at_boot_us < self.time.set_at.as_micros() {
-            return;
+    /// Takes the edge's time.
+    pub(super) fn take_edge_time(&mut self, now: Instant, sample: &EdgeSample) {
+        self.tell_policy(now, Input::Edge(sample));
+    }
+
+    /// Reads from the state partition when the edge last told the time.
+    pub(super) fn learn_floor(&mut self, now: Instant, partition: &File) {
+        match last_good_time(partition) {
+            Ok(Some(seconds)) => {
+                let told_us = i64::try_from(seconds).unwrap_or(i64::MAX);
+                self.tell_policy(now, Input::Floor(told_us.saturating_mul(1_000_000)));
+            }
+            Ok(None) => {}
+            // The connector says what is the matter with it.
+            Err(error) => log::warn!("the state partition cannot be read: {error}"),
         }
-        let (real, was_checked) = (clock::real_now(), self.hub.is_clock_ok());
-        let moved_us = match clock::decide(real, self.time.floor, was_checked, offset_us) {
-            Decision::Keep => 0,
-            Decision::Step { to } => match self.step_clock(to) {
-                Ok(()) => offset_us,
-                Err(error) => return log::error!("cannot set the clock: {error}"),
-            },
-            Decision::BelowFloor => {
-                return self.distrust(now, &source, "a time before this image was built");
+    }
+
+    fn tell_policy(&mut self, now: Instant, input: Input<'_>) {
+        self.time.policy.handle(clock::read(), input);
+        self.follow_policy(now);
+    }
+
+    /// Does everything that the policy wants done.
+    fn follow_policy(&mut self, now: Instant) {
+        while let Some(output) = self.time.policy.poll_output() {
+            match output {
+                Output::Step { epoch_us } => {
+                    if let Err(error) = clock::set_epoch(epoch_us) {
+                        log::error!("cannot set the clock: {error}");
+                    }
+                }
+                Output::Slew {
+                    by_us,
+                    bound_us,
+                    interval,
+                } => slew(by_us, bound_us, interval),
+                Output::ClockOk {
+                    source,
+                    moved_us,
+                    bound_us,
+                } => self.clock_ok(now, source, moved_us, bound_us),
+                Output::Resync => self.deliver(vec![Hub::resync()]),
+                Output::AskEdge => self.ask_edge(now),
+                Output::Alarm(sentence) => {
+                    log::warn!("{sentence}");
+                    self.tell_problem(now, Topic::Time, &sentence);
+                }
+                Output::Clear => self.hub.solved(Topic::Time),
             }
-            Decision::TooFarBack => {
-                return self.distrust(now, &source, "that the clock is days ahead");
-            }
+        }
+    }
+
+    fn clock_ok(&mut self, now: Instant, source: ClockSource, moved_us: i64, bound_us: u32) {
+        log::info!("clock: moved by {moved_us} us, within {bound_us} us, by {source:?}");
+        let letters = if moved_us == 0 {
+            self.hub.clock_ok(now, source, moved_us, bound_us)
+        } else {
+            self.hub.clock_moved(now, source, moved_us, bound_us)
         };
-        log::info!(
-            "clock: off by {offset_us} us, within {bound_us} us, by {source:?}; moved by {moved_us} us"
-        );
-        self.time.edge_asked_at = None;
-        self.hub.solved(Topic::Time);
-        let letters = self.hub.clock_ok(now, source, moved_us, bound_us);
         self.deliver(letters);
         self.supervisor
             .handle_condition(now, Condition::ClockSettled);
         self.promote_if_due(now);
     }
 
-    fn step_clock(&mut self, to: RealMicros) -> io::Result<()> {
-        clock::set_real(to)?;
-        self.time.set_at = clock::boot_now();
-        Ok(())
-    }
-
-    fn distrust(&mut self, now: Instant, source: &ClockSource, claim: &str) {
-        let sentence = match source {
-            ClockSource::Ntp(server) => format!("NTP server {server} claims {claim}: check it."),
-            ClockSource::Edge(edge) => {
-                format!("Service edge {edge} claims {claim}: check its clock.")
-            }
-        };
-        log::warn!("{sentence}");
-        let letters = self.hub.problem(now, Topic::Time, &sentence);
-        self.deliver(letters);
+    /// Has the edge asked. While the clock is provisional, the connector is started for it.
+    fn ask_edge(&mut self, now: Instant) {
+        log::info!("the edge is asked for the time");
+        if !self.hub.is_clock_ok() {
+            let letters = self.hub.edge_asked(now);
+            self.deliver(letters);
+            self.supervisor
+                .handle_condition(now, Condition::ClockSettled);
+        }
+        self.deliver(vec![Hub::ask_time()]);
     }
 }
 
-const NO_NTP_SERVER: &str = "The DHCP server names no NTP server (option 42): the service edge is \
-     asked for the time.";
+fn slew(offset_us: i64, bound_us: u32, interval: Duration) {
+    let adjustment = Adjustment {
+        offset_us,
+        bound_us,
+        interval,
+    };
+    match clock_adjust::adjust(adjustment) {
+        Ok(state) => log::info!(
+            "clock: slewed by {offset_us} us, within {bound_us} us; its frequency by {} ppb",
+            state.frequency_ppb
+        ),
+        Err(error) => log::error!("cannot slew the clock: {error}"),
+    }
+}
+
+/// The record also holds keys: what was read is wiped.
+fn last_good_time(partition: &File) -> io::Result<Option<u64>> {
+    let mut bytes = Zeroizing::new(vec![0; SLOTS * SLOT_LEN]);
+    partition.read_exact_at(&mut bytes, 0)?;
+    Ok(record::last_good_time(&bytes))
+}

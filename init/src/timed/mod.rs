@@ -1,18 +1,22 @@
 //! `timed`: asks NTP servers for the time and tells PID 1 what they agree on.
 //!
-//! It runs without privileges and cannot set the clock. [`packet`] reads and writes NTP, [`round`]
-//! finds the majority, [`pace`] says when to ask again; here is the input and output.
+//! It runs without privileges and cannot set the clock. [`servers`] says whom to ask, [`packet`] reads
+//! and writes NTP, [`round`] finds the majority, [`pace`] says when to ask again; [`names`] and
+//! [`question`] are input and output; here is the loop.
 
+pub mod names;
 pub mod pace;
 pub mod packet;
+pub mod question;
 pub mod round;
+pub mod servers;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use connector_proto::local::{FromTimed, Sample, Servers, TimeServer, ToTimed};
+use connector_proto::local::{FromTimed, Sample, ToTimed};
 use connector_proto::time::Instant;
 use rustix::event::{PollFd, PollFlags};
 
@@ -20,14 +24,17 @@ use crate::channel::{Channel, Received};
 use crate::clock;
 use crate::readiness::wait;
 use crate::role;
+use names::Lookup;
 use pace::Pace;
 use packet::ReplyError;
-use round::SentAt;
+use question::{Answer, PORT, Question};
+use round::Verdict;
+use servers::Servers;
 
 /// How long a round waits for its answers.
 pub const ROUND_MAX: Duration = Duration::from_secs(1);
-
-const NTP_PORT: u16 = 123;
+/// Rounds begin no closer together, whoever wants them.
+pub const ROUNDS_APART: Duration = Duration::from_secs(2);
 
 /// Runs until PID 1 is gone.
 ///
@@ -44,7 +51,11 @@ pub fn run() -> io::Result<()> {
 struct Timed {
     channel: Channel,
     servers: Servers,
+    resolvers: Vec<IpAddr>,
+    lookups: Vec<Lookup>,
     pace: Pace,
+    /// When the last round began.
+    asked_at: Option<Instant>,
     state: State,
 }
 
@@ -61,20 +72,15 @@ enum State {
     },
 }
 
-/// One request that has no answer yet.
-struct Question {
-    server: IpAddr,
-    socket: UdpSocket,
-    nonce: [u8; 8],
-    sent: SentAt,
-}
-
 impl Timed {
     fn new(channel: Channel) -> Self {
         Self {
             channel,
-            servers: Servers::new(),
+            servers: Servers::default(),
+            resolvers: Vec::new(),
+            lookups: Vec::new(),
             pace: Pace::default(),
+            asked_at: None,
             state: State::Idle,
         }
     }
@@ -82,23 +88,23 @@ impl Timed {
     /// Waits for the next event and handles it. `false` once PID 1 is gone.
     fn step(&mut self) -> io::Result<bool> {
         self.wait()?;
+        let now = clock::boot_now();
         loop {
             match self.channel.receive()? {
-                Received::Message(ToTimed::Servers { servers, .. }, _) => {
-                    let addresses = servers.iter().filter_map(|server| match server {
-                        TimeServer::Address(address) => Some(*address),
-                        TimeServer::Name(_) => None,
-                    });
-                    self.take_servers(addresses.collect());
+                Received::Message(ToTimed::Servers { servers, resolvers }, _) => {
+                    log::info!("servers: {servers:?}, resolvers: {resolvers:?}");
+                    self.resolvers = resolvers.to_vec();
+                    self.take_servers(now, Servers::new(&servers));
                 }
-                Received::Message(ToTimed::Resync, _) => {}
+                Received::Message(ToTimed::Resync, _) => self.resync(now),
                 Received::Malformed => log::warn!("malformed message from PID 1"),
                 Received::Empty => break,
                 Received::Closed => return Ok(false),
             }
         }
         self.channel.flush()?;
-        self.read_answers();
+        self.read_lookups(now);
+        self.read_answers(now);
         self.advance(clock::boot_now())?;
         Ok(true)
     }
@@ -109,30 +115,40 @@ impl Timed {
             interest |= PollFlags::OUT;
         }
         let mut fds = vec![PollFd::from_borrowed_fd(self.channel.as_fd(), interest)];
-        let deadline = match &self.state {
+        let input = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+        let sockets = self.lookups.iter().flat_map(Lookup::sockets);
+        fds.extend(sockets.map(|socket| input(socket.as_fd())));
+        let until = match &self.state {
             State::Idle => None,
             State::Resting(until) => Some(*until),
             State::Asking {
                 questions, until, ..
             } => {
-                fds.extend(questions.iter().map(|question| {
-                    PollFd::from_borrowed_fd(question.socket.as_fd(), PollFlags::IN)
-                }));
+                fds.extend(questions.iter().map(|question| input(question.as_fd())));
                 Some(*until)
             }
         };
-        wait(&mut fds, deadline)
+        let lookups = self.lookups.iter().filter_map(Lookup::deadline);
+        wait(&mut fds, until.into_iter().chain(lookups).min())
     }
 
-    fn take_servers(&mut self, servers: Servers) {
-        log::info!("servers: {servers:?}");
+    fn take_servers(&mut self, now: Instant, servers: Servers) {
         self.servers = servers;
+        self.lookups.clear();
         self.pace = Pace::default();
         self.state = if self.servers.is_empty() {
             State::Idle
         } else {
-            State::Resting(clock::boot_now())
+            State::Resting(now)
         };
+    }
+
+    /// The clock may have been set: what is under way measures another one.
+    fn resync(&mut self, now: Instant) {
+        if !self.servers.is_empty() {
+            let earliest = self.asked_at.map_or(now, |at| at + ROUNDS_APART);
+            self.state = State::Resting(earliest.max(now));
+        }
     }
 
     /// Starts or ends a round if it is time to.
@@ -147,133 +163,143 @@ impl Timed {
     }
 
     fn ask(&mut self, now: Instant) -> io::Result<()> {
+        self.look_up_names(now)?;
+        let asked = self.servers.to_ask(now);
+        if asked.is_empty() && !self.lookups.is_empty() {
+            // The round begins when a name is found, or cannot be.
+            self.state = State::Resting(now + ROUNDS_APART);
+            return Ok(());
+        }
+        self.asked_at = Some(now);
         let mut questions = Vec::new();
-        for server in &self.servers {
-            match ask(*server) {
+        for server in asked {
+            match Question::ask(SocketAddr::new(server, PORT)) {
                 Ok(question) => questions.push(question),
-                Err(error) => log::info!("{server}: cannot ask: {error}"),
+                Err(error) => {
+                    log::info!("{server}: cannot ask: {error}");
+                    self.servers.was_silent(server);
+                }
             }
         }
-        let is_hopeless = questions.is_empty();
         self.state = State::Asking {
             questions,
             samples: Vec::new(),
             until: now + ROUND_MAX,
         };
-        if is_hopeless {
-            self.conclude(now)
-        } else {
-            Ok(())
-        }
+        self.advance(now)
     }
 
-    fn read_answers(&mut self) {
+    fn look_up_names(&mut self, now: Instant) -> io::Result<()> {
+        for name in self.servers.names_due(now) {
+            if self.lookups.iter().all(|lookup| lookup.name() != name) {
+                self.lookups
+                    .extend(Lookup::start(now, name, &self.resolvers)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn read_lookups(&mut self, now: Instant) {
+        let (servers, state) = (&mut self.servers, &mut self.state);
+        self.lookups.retain_mut(|lookup| {
+            let Some(addresses) = lookup.turn(now) else {
+                return true;
+            };
+            if !addresses.is_empty() {
+                log::info!("{} is {addresses:?}", lookup.name());
+                let had_none = servers.to_ask(now).is_empty();
+                servers.found(now, lookup.name(), addresses);
+                if had_none && matches!(state, State::Resting(_)) {
+                    *state = State::Resting(now);
+                }
+            }
+            false
+        });
+    }
+
+    fn read_answers(&mut self, now: Instant) {
         let State::Asking {
             questions, samples, ..
         } = &mut self.state
         else {
             return;
         };
-        let pace = &mut self.pace;
-        questions.retain(|question| match question.read_answer() {
-            Answer::NoneYet => true,
-            Answer::Sample(sample) => {
-                samples.push(sample);
-                false
-            }
-            Answer::Unusable(error) => {
-                log::info!("{}: {error}", question.server);
-                match error {
-                    ReplyError::Denied | ReplyError::RateExceeded => pace.slow_down(),
-                    // Somebody else's packet: the server's own may still come.
-                    ReplyError::Origin | ReplyError::NotNtp => return true,
-                    ReplyError::NotSynchronised
-                    | ReplyError::RootDistance(_)
-                    | ReplyError::Timestamps => {}
+        let servers = &mut self.servers;
+        questions.retain_mut(|question| {
+            let server = question.server();
+            match question.read() {
+                None => return true,
+                Some(Answer::Sample(sample)) => {
+                    servers.answered(now, server);
+                    samples.push(sample);
                 }
-                false
+                Some(Answer::Unusable(error)) => {
+                    log::info!("{server}: {error}");
+                    match error {
+                        ReplyError::Denied => servers.denied(now, server),
+                        ReplyError::RateExceeded => servers.rate_exceeded(now, server),
+                        ReplyError::Origin
+                        | ReplyError::NotNtp
+                        | ReplyError::NotSynchronised
+                        | ReplyError::RootDistance(_)
+                        | ReplyError::Timestamps => servers.answered(now, server),
+                    }
+                }
+                Some(Answer::Failed(error)) => {
+                    log::info!("{server}: {error}");
+                    servers.was_silent(server);
+                }
             }
-            Answer::Failed(error) => {
-                log::info!("{}: {error}", question.server);
-                false
-            }
+            say_ignored(question);
+            false
         });
     }
 
     /// Ends the round: reports what was found and rests.
     fn conclude(&mut self, now: Instant) -> io::Result<()> {
-        let State::Asking { samples, .. } = std::mem::replace(&mut self.state, State::Idle) else {
+        let State::Asking {
+            questions, samples, ..
+        } = std::mem::replace(&mut self.state, State::Idle)
+        else {
             return Ok(());
         };
-        let agreed = round::agreed(&samples);
-        if agreed.is_none() && !samples.is_empty() {
-            log::warn!(
-                "{} servers answered and no majority agrees: {samples:?}",
-                samples.len()
-            );
+        for question in &questions {
+            say_ignored(question);
+            self.servers.was_silent(question.server());
         }
-        let report = match agreed {
-            Some(sample) => FromTimed::Sample(sample),
-            None => FromTimed::Silent {
-                asked: u8::try_from(self.servers.len()).unwrap_or(u8::MAX),
-            },
+        let verdict = round::verdict(&samples);
+        let (report, offset_us) = match verdict {
+            Verdict::Agreed(sample) => (FromTimed::Sample(sample), Some(sample.offset_us)),
+            Verdict::Split => (FromTimed::Split(samples.into_iter().collect()), None),
+            Verdict::Silent => {
+                let asked = u8::try_from(self.servers.len()).unwrap_or(u8::MAX);
+                (FromTimed::Silent { asked }, None)
+            }
         };
         self.channel.send(0, &report, Vec::new())?;
-        if !self.servers.is_empty() {
-            let rest = self.pace.after_round(agreed.is_some(), random_u32()?);
-            self.state = State::Resting(now + rest);
-        }
+        let rest = now + self.pace.after_round(offset_us, random_u32()?);
+        self.state = State::Resting(rest.max(self.willing_at(now)));
         Ok(())
+    }
+
+    /// When there is somebody to ask: at once, unless all want to be left alone.
+    fn willing_at(&self, now: Instant) -> Instant {
+        if !self.servers.to_ask(now + pace::TRACKING.0).is_empty() {
+            return now;
+        }
+        // Without an address there is a name to look up.
+        self.servers.next_willing().unwrap_or(now)
     }
 }
 
-enum Answer {
-    NoneYet,
-    Sample(Sample),
-    Unusable(ReplyError),
-    Failed(io::Error),
-}
-
-/// Sends a request from a fresh socket, so that every request has its own random source port.
-fn ask(server: IpAddr) -> io::Result<Question> {
-    let any: IpAddr = match server {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
-    socket.connect(SocketAddr::new(server, NTP_PORT))?;
-    socket.set_nonblocking(true)?;
-    let mut nonce = [0; 8];
-    getrandom::fill(&mut nonce)?;
-    let packet = packet::request(nonce);
-    let sent = SentAt {
-        real_us: clock::real_now(),
-        boot: clock::boot_now(),
-    };
-    socket.send(&packet)?;
-    Ok(Question {
-        server,
-        socket,
-        nonce,
-        sent,
-    })
-}
-
-impl Question {
-    /// Reads one packet, if there is one.
-    fn read_answer(&self) -> Answer {
-        let mut buffer = [0; 512];
-        let len = match self.socket.recv(&mut buffer) {
-            Ok(len) => len,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Answer::NoneYet,
-            Err(error) => return Answer::Failed(error),
-        };
-        let arrived = clock::boot_now();
-        match packet::parse(buffer.get(..len).unwrap_or_default(), self.nonce) {
-            Ok(reply) => round::sample(self.server, self.sent, arrived, &reply)
-                .map_or(Answer::Unusable(ReplyError::Timestamps), Answer::Sample),
-            Err(error) => Answer::Unusable(error),
-        }
+/// One line for a round's packets that were no answer, however many.
+fn say_ignored(question: &Question) {
+    if question.ignored() > 0 {
+        log::info!(
+            "{}: {} packets that are no answer to the request",
+            question.server(),
+            question.ignored()
+        );
     }
 }
 

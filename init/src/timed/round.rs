@@ -38,6 +38,27 @@ pub fn sample(server: IpAddr, sent: SentAt, arrived: Instant, reply: &Reply) -> 
     })
 }
 
+/// What the answers of a round come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// More than half of those that answered agree; the best of them.
+    Agreed(Sample),
+    /// Servers answered, and no majority agrees.
+    Split,
+    /// Nobody answered.
+    Silent,
+}
+
+/// Finds what the answers of a round come to.
+#[must_use]
+pub fn verdict(samples: &[Sample]) -> Verdict {
+    match agreed(samples) {
+        Some(sample) => Verdict::Agreed(sample),
+        None if samples.is_empty() => Verdict::Silent,
+        None => Verdict::Split,
+    }
+}
+
 /// The best of the samples on which more than half of them agree; `None` if no majority does.
 ///
 /// Each sample says that the true offset lies within its bound. The point that most intervals
