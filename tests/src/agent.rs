@@ -24,6 +24,8 @@ pub const EXECUTABLE_VARIABLE: &str = "OUTGATE_AGENT";
 
 /// How long an answer may take.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// Lines of a service that reach the log within a second.
+const LINES_A_SECOND_MAX: usize = 10;
 /// Largest virtual disk that is read.
 const DISK_BYTES_MAX: u64 = 1 << 30;
 
@@ -44,6 +46,25 @@ pub fn ask(port: &Console, command: &str) -> Result<String, ConsoleError> {
         .unwrap_or(answer)
         .trim()
         .to_owned())
+}
+
+/// Fails the test when a service wrote more to the kernel's log than it may: ten lines in any
+/// second. `log` is the agent's answer to `log`.
+///
+/// # Panics
+/// Then, and when the service wrote nothing: it was to be heard of.
+pub fn assert_few_lines(log: &str, service: &str) {
+    let lines = log.lines().filter(|line| line.contains(service));
+    let stamps: Vec<u64> = lines
+        .filter_map(|line| line.split(' ').next()?.parse().ok())
+        .collect();
+    assert!(!stamps.is_empty(), "{service} is not in the log:\n{log}");
+    // The kernel stamps a line a little after it was let through.
+    let window_us = 950_000;
+    for burst in stamps.windows(LINES_A_SECOND_MAX + 1) {
+        let took_us = burst[LINES_A_SECOND_MAX].saturating_sub(burst[0]);
+        assert!(took_us > window_us, "{service} fills the log:\n{log}");
+    }
 }
 
 /// Takes kernel and initramfs out of an image's slot A and puts the agent into the initramfs.
@@ -110,7 +131,7 @@ pub(crate) fn with_agent(archive: &[u8], agent: Vec<u8>) -> Option<Vec<u8>> {
     };
     entries.push(entry("real", Node::Directory));
     entries.push(entry("real/init", real));
-    for role in ["installer", "netd", "timed"] {
+    for role in ["installer", "netd", "settings", "timed"] {
         entries.push(entry(
             &format!("real/{role}"),
             Node::Symlink("/real/init".to_owned()),
@@ -143,4 +164,24 @@ pub(crate) fn find_executable() -> Result<PathBuf, LabError> {
         );
         LabError::Io(io::Error::new(io::ErrorKind::NotFound, text))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eleven_lines_in_a_second_are_too_many_and_ten_are_not() {
+        let log = |count: u64, step_us: u64| -> String {
+            let line = |at| format!("{} timed: no answer\n", 5_000_000 + at * step_us);
+            (0..count).map(line).collect()
+        };
+        assert_few_lines(&log(10, 1), "timed");
+        assert_few_lines(&log(100, 100_000), "timed");
+        let fails = |log: String, service| {
+            std::panic::catch_unwind(|| assert_few_lines(&log, service)).is_err()
+        };
+        assert!(fails(log(11, 1), "timed"));
+        assert!(fails(log(3, 1), "netd"));
+    }
 }

@@ -42,6 +42,11 @@ pub struct BootOptions {
     pub edge: Option<String>,
     /// A machine's SMBIOS UUID.
     pub uuid: String,
+    /// What else the firmware configuration device says: property keys without their `outgate.`, and
+    /// values; `address` and `10.77.0.20/24` for instance.
+    pub settings: Vec<(&'static str, String)>,
+    /// The disc in its CD drive; no drive without.
+    pub cd: Option<PathBuf>,
     /// Boots the image's kernel with the test agent beside PID 1; see [`crate::agent`].
     pub agent: bool,
 }
@@ -58,6 +63,8 @@ impl Default for BootOptions {
             rtc: Rtc::Utc,
             edge: Some(EDGE_NAME.to_owned()),
             uuid: "00000000-0000-4000-8000-000000000001".to_owned(),
+            settings: Vec::new(),
+            cd: None,
             agent: false,
         }
     }
@@ -111,6 +118,12 @@ impl Appliance {
             name: "opt/outgate/edge".to_owned(),
             value: edge.clone(),
         }));
+        let settings = options.settings.iter().map(|(key, value)| FwCfg {
+            name: format!("opt/outgate/{key}"),
+            value: value.clone(),
+        });
+        machine.fw_cfg.extend(settings);
+        machine.cd.clone_from(&options.cd);
         if options.agent {
             machine.kernel = Some(agent::kernel(image, folder)?);
             machine.second_serial = Some(PathBuf::new());
@@ -154,6 +167,26 @@ impl Appliance {
             return Err(ConsoleError::Io(std::io::ErrorKind::NotConnected.into()));
         };
         agent::ask(port, command)
+    }
+
+    /// The guest's wall clock, in seconds since 1970, by the test agent.
+    ///
+    /// # Errors
+    /// When there is none, or it does not answer.
+    pub fn clock_s(&self) -> Result<i64, ConsoleError> {
+        let answer = self.ask_agent("time")?;
+        answer.trim().parse().map_err(|_| {
+            let problem = std::io::Error::other(format!("the agent's clock says {answer:?}"));
+            ConsoleError::Io(problem)
+        })
+    }
+
+    /// The stamp of the first line with this phrase, in seconds since the guest's kernel started.
+    pub fn stamp_of(&self, phrase: &str) -> Option<f64> {
+        let text = self.console().text();
+        let line = &text[..text.find(phrase)?];
+        let (_, stamp) = line.rsplit_once("\n[").or_else(|| line.rsplit_once('['))?;
+        stamp.split(']').next()?.trim().parse().ok()
     }
 
     /// Types a line on the serial console, and Enter.

@@ -1,6 +1,6 @@
 //! The service edge as a child process: started, killed, restarted, administered.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader};
@@ -29,16 +29,40 @@ const ANY_PORT: &str = "127.0.0.1:0";
 /// Before it has said where it listens.
 const UNKNOWN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 
-/// A service edge that runs on the host's loopback.
+/// Where an edge runs and listens. The default is any free ports of the host's loopback.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The command that starts it there, before its own: `nsenter` with its options, for instance.
+    pub before: Vec<OsString>,
+    /// Where connectors are to reach it, `address:port`.
+    pub control: String,
+    /// Where users are to reach it, `address:port`.
+    pub proxy: String,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self {
+            before: Vec::new(),
+            control: ANY_PORT.to_owned(),
+            proxy: ANY_PORT.to_owned(),
+        }
+    }
+}
+
+/// A service edge, on the host's loopback unless it was started elsewhere.
 #[derive(Debug)]
 pub struct EdgeProcess {
     executable: PathBuf,
     data: PathBuf,
+    before: Vec<OsString>,
     child: Option<Child>,
     /// Where connectors reach it.
     control: SocketAddr,
     /// Where users reach it.
     proxy: SocketAddr,
+    /// What its clock shows when it is started, where that is not this machine's time.
+    clock: Option<String>,
 }
 
 /// Why the edge does not run or does not obey.
@@ -53,6 +77,8 @@ pub enum EdgeError {
     },
     /// The executable is nowhere.
     NoExecutable(PathBuf),
+    /// There is no library that tells a process another time.
+    NoFakeTime,
     /// A file or process could not be made.
     Io(io::Error),
     /// It did not say where it listens.
@@ -70,17 +96,40 @@ impl EdgeProcess {
     /// # Errors
     /// [`EdgeError`], with the edge's own words when it ends.
     pub fn start(data: &Path) -> Result<Self, EdgeError> {
+        Self::start_at(data, Place::default())
+    }
+
+    /// The same, of an edge that is made and runs while its clock shows `clock`, as
+    /// `2025-01-01 00:00:00` in UTC, and goes on from there. Its CA and certificate are of that time.
+    ///
+    /// # Errors
+    /// As [`Self::start`], and [`EdgeError::NoFakeTime`].
+    pub fn start_with_clock(data: &Path, clock: &str) -> Result<Self, EdgeError> {
+        Self::start_by(data, Place::default(), Some(clock.to_owned()))
+    }
+
+    /// The same elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_at(data: &Path, place: Place) -> Result<Self, EdgeError> {
+        Self::start_by(data, place, None)
+    }
+
+    fn start_by(data: &Path, place: Place, clock: Option<String>) -> Result<Self, EdgeError> {
         let executable = find_executable()?;
         fs::create_dir_all(data).map_err(EdgeError::Io)?;
         let mut edge = Self {
             executable,
             data: data.to_owned(),
+            before: place.before,
             child: None,
             control: UNKNOWN,
             proxy: UNKNOWN,
+            clock,
         };
         edge.admin(&["init", "--name", EDGE_NAME])?;
-        let (child, control, proxy) = spawn(&edge.executable, data, ANY_PORT, ANY_PORT)?;
+        let (child, control, proxy) = edge.spawn(&place.control, &place.proxy)?;
         (edge.child, edge.control, edge.proxy) = (Some(child), control, proxy);
         Ok(edge)
     }
@@ -100,14 +149,46 @@ impl EdgeProcess {
         self.child = None;
     }
 
-    /// Starts it again, after [`Self::kill`] or not, with the same data and the same ports.
+    /// The certificate that it shows, DER. It makes a new one when, by its clock, a third of the old
+    /// one's life is left.
+    ///
+    /// # Errors
+    /// If there is none yet.
+    pub fn certificate(&self) -> io::Result<Vec<u8>> {
+        fs::read(self.data.join(CERTIFICATE))
+    }
+
+    /// Has it show an older certificate of its own again, from the next start on and if that one holds
+    /// by its clock then.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn replay_certificate(&self, der: &[u8]) -> io::Result<()> {
+        fs::write(self.data.join(CERTIFICATE), der)
+    }
+
+    /// Starts it again, after [`Self::kill`] or not, with the same data, the same ports and this
+    /// machine's time.
     ///
     /// # Errors
     /// As [`Self::start`].
     pub fn restart(&mut self) -> Result<(), EdgeError> {
+        self.restart_by(None)
+    }
+
+    /// The same with a clock as in [`Self::start_with_clock`].
+    ///
+    /// # Errors
+    /// As [`Self::start_with_clock`].
+    pub fn restart_with_clock(&mut self, clock: &str) -> Result<(), EdgeError> {
+        self.restart_by(Some(clock.to_owned()))
+    }
+
+    fn restart_by(&mut self, clock: Option<String>) -> Result<(), EdgeError> {
         self.kill();
+        self.clock = clock;
         let (control, proxy) = (self.control.to_string(), self.proxy.to_string());
-        let (child, ..) = spawn(&self.executable, &self.data, &control, &proxy)?;
+        let (child, ..) = self.spawn(&control, &proxy)?;
         self.child = Some(child);
         Ok(())
     }
@@ -117,7 +198,9 @@ impl EdgeProcess {
     /// # Errors
     /// [`EdgeError::Admin`] when it fails or does not print JSON.
     pub fn admin<S: AsRef<OsStr>>(&self, words: &[S]) -> Result<Value, EdgeError> {
-        let output = Command::new(&self.executable)
+        let mut command = Command::new(&self.executable);
+        let output = command
+            .envs(self.environment()?)
             .arg("--data")
             .arg(&self.data)
             .arg("--json")
@@ -147,36 +230,65 @@ impl EdgeProcess {
     pub fn log(&self) -> String {
         read_log(&self.data)
     }
+
+    fn spawn(
+        &self,
+        control: &str,
+        proxy: &str,
+    ) -> Result<(Child, SocketAddr, SocketAddr), EdgeError> {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.data.join(LOG_FILE));
+        let log = log.map_err(EdgeError::Io)?;
+        let environment = self.environment()?;
+        let mut words = self.before.clone();
+        words.push(self.executable.clone().into());
+        let program = PathBuf::from(words.remove(0));
+        let mut child = Child::start(&program, |command| {
+            command
+                .args(words)
+                .arg("--data")
+                .arg(&self.data)
+                .args(["serve", "--listen", control, "--proxy", proxy]);
+            command
+                .envs(environment)
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(log);
+        })
+        .map_err(EdgeError::Io)?;
+        let line = child.take_stdout().map(first_line).unwrap_or_default();
+        let (control, proxy) = parse_ready(&line).ok_or_else(|| EdgeError::NotReady {
+            line: line.clone(),
+            log: self.log(),
+        })?;
+        Ok((child, control, proxy))
+    }
+
+    /// What has its process see another time. Its timers are those of this machine: what it waits for
+    /// does not depend on the calendar.
+    fn environment(&self) -> Result<Vec<(&'static str, OsString)>, EdgeError> {
+        let Some(clock) = &self.clock else {
+            return Ok(Vec::new());
+        };
+        let library = fake_time_library().ok_or(EdgeError::NoFakeTime)?;
+        Ok(vec![
+            ("LD_PRELOAD", library.into()),
+            ("FAKETIME", format!("@{clock}").into()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
+            ("TZ", "UTC".into()),
+        ])
+    }
 }
 
-fn spawn(
-    executable: &Path,
-    data: &Path,
-    control: &str,
-    proxy: &str,
-) -> Result<(Child, SocketAddr, SocketAddr), EdgeError> {
-    let log = File::options()
-        .create(true)
-        .append(true)
-        .open(data.join(LOG_FILE));
-    let log = log.map_err(EdgeError::Io)?;
-    let mut child = Child::start(executable, |command| {
-        command
-            .arg("--data")
-            .arg(data)
-            .args(["serve", "--listen", control, "--proxy", proxy]);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log);
-    })
-    .map_err(EdgeError::Io)?;
-    let line = child.take_stdout().map(first_line).unwrap_or_default();
-    let (control, proxy) = parse_ready(&line).ok_or_else(|| EdgeError::NotReady {
-        line: line.clone(),
-        log: read_log(data),
-    })?;
-    Ok((child, control, proxy))
+/// Debian's libfaketime, the flavour for programs with threads.
+fn fake_time_library() -> Option<PathBuf> {
+    let folders = fs::read_dir("/usr/lib").ok()?;
+    folders
+        .flatten()
+        .map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"))
+        .find(|library| library.is_file())
 }
 
 /// The first line of output, empty when none comes in time. What follows is read and dropped, so
@@ -220,6 +332,8 @@ fn read_log(data: &Path) -> String {
 
 /// In the data folder.
 const LOG_FILE: &str = "edge.log";
+/// In the data folder; the edge's own work.
+const CERTIFICATE: &str = "edge.der";
 
 impl fmt::Display for EdgeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -230,6 +344,10 @@ impl fmt::Display for EdgeError {
                 "the service edge is not at {}: build it with cargo build --package edge, or name \
                  it in {EXECUTABLE_VARIABLE}",
                 path.display()
+            ),
+            Self::NoFakeTime => f.write_str(
+                "no libfaketime is installed, which shows the service edge another time: install \
+                 Debian's package faketime",
             ),
             Self::Io(error) => write!(f, "the service edge cannot be started: {error}"),
             Self::NotReady { line, log } => write!(
@@ -246,6 +364,23 @@ impl std::error::Error for EdgeError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_edge_of_another_time_shows_the_certificate_of_that_time_until_its_clock_is_right() {
+        let data =
+            std::env::temp_dir().join(format!("outgate-edge-of-2025-{}", std::process::id()));
+        let mut edge = EdgeProcess::start_with_clock(&data, "2025-01-01 00:00:00").unwrap();
+        assert!(edge.log().contains("2025-01-01T00:00"), "{}", edge.log());
+        let old = edge.certificate().unwrap();
+        edge.restart().unwrap();
+        assert_ne!(edge.certificate().unwrap(), old, "it was made anew");
+        edge.kill();
+        edge.replay_certificate(&old).unwrap();
+        edge.restart_with_clock("2025-01-05 00:00:00").unwrap();
+        assert!(edge.log().contains("2025-01-05T00:00"), "{}", edge.log());
+        assert_eq!(edge.certificate().unwrap(), old, "it is shown as it was");
+        fs::remove_dir_all(data).unwrap();
+    }
 
     #[test]
     fn the_ready_line_names_both_addresses() {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -19,6 +19,9 @@ use crate::network::wire::Wire;
 
 /// Bytes a socket buffers each way.
 const BUFFER_BYTES: usize = 64 << 10;
+
+/// The guest's link-local address. There is one guest with IPv6 at a time, so it is unique.
+const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x15);
 
 /// A lease, as the guest understood it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,15 +57,34 @@ impl fmt::Debug for Guest {
 }
 
 impl Guest {
-    /// Plugs a guest with this hardware address into the network's socket.
+    /// Plugs a guest with this hardware address into the network's socket. It speaks IPv4.
     ///
     /// # Errors
     /// Those of connecting.
     pub fn plug(network: &Path, mac: [u8; 6]) -> io::Result<Self> {
+        Self::plug_with(network, mac, false)
+    }
+
+    /// Plugs a guest that speaks IPv6 and asks for a router at once; see [`Self::form_address`].
+    ///
+    /// # Errors
+    /// Those of connecting.
+    pub fn plug_with_ipv6(network: &Path, mac: [u8; 6]) -> io::Result<Self> {
+        Self::plug_with(network, mac, true)
+    }
+
+    fn plug_with(network: &Path, mac: [u8; 6], ipv6: bool) -> io::Result<Self> {
         let port = Port::new(UnixStream::connect(network)?)?;
         let mut wire = Wire::default();
-        let config = Config::new(HardwareAddress::Ethernet(EthernetAddress(mac)));
-        let interface = Interface::new(config, &mut wire, WireInstant::ZERO);
+        let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(mac)));
+        config.slaac = ipv6;
+        let mut interface = Interface::new(config, &mut wire, WireInstant::ZERO);
+        if ipv6 {
+            interface.update_ip_addrs(|addresses| {
+                // The first one: there is room.
+                let _ = addresses.push(IpCidr::new(LINK_LOCAL.into(), 64));
+            });
+        }
         let sockets = SocketSet::new(Vec::new());
         Ok(Self {
             port,
@@ -105,20 +127,37 @@ impl Guest {
         Ok(lease)
     }
 
+    /// Forms an IPv6 address as a router advertises (RFC 4862); None when none does in time.
+    ///
+    /// # Errors
+    /// When the network ends.
+    pub fn form_address(&mut self, timeout: Duration) -> io::Result<Option<Ipv6Addr>> {
+        self.run_until(timeout, |guest| {
+            guest.interface.ip_addrs().iter().find_map(|address| {
+                match IpAddr::from(address.address()) {
+                    IpAddr::V6(address) if address != LINK_LOCAL => Some(address),
+                    IpAddr::V6(_) | IpAddr::V4(_) => None,
+                }
+            })
+        })
+    }
+
     /// Sends a datagram and returns the first answer; None when none comes in time.
     ///
     /// # Errors
     /// When the network ends, or the datagram is beyond what a socket takes.
     pub fn ask(
         &mut self,
-        to: SocketAddrV4,
+        to: impl Into<SocketAddr>,
         question: &[u8],
         timeout: Duration,
     ) -> io::Result<Option<Vec<u8>>> {
         let buffer = || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 4], vec![0; 4096]);
         let mut socket = udp::Socket::new(buffer(), buffer());
         socket.bind(self.free_port()).map_err(io::Error::other)?;
-        socket.send_slice(question, to).map_err(io::Error::other)?;
+        socket
+            .send_slice(question, to.into())
+            .map_err(io::Error::other)?;
         let handle = self.sockets.add(socket);
         let answer = self.run_until(timeout, |guest| {
             let socket = guest.sockets.get_mut::<udp::Socket<'_>>(handle);
@@ -132,7 +171,11 @@ impl Guest {
     ///
     /// # Errors
     /// When the network ends, or the address is none.
-    pub fn connect(&mut self, to: SocketAddrV4, timeout: Duration) -> io::Result<Option<Stream>> {
+    pub fn connect(
+        &mut self,
+        to: impl Into<SocketAddr>,
+        timeout: Duration,
+    ) -> io::Result<Option<Stream>> {
         let stream = self.begin_connect(to)?;
         let open = self.run_until(timeout, |guest| match guest.state(stream) {
             tcp::State::SynSent => None,
@@ -149,13 +192,13 @@ impl Guest {
     ///
     /// # Errors
     /// When the address is none.
-    pub fn begin_connect(&mut self, to: SocketAddrV4) -> io::Result<Stream> {
+    pub fn begin_connect(&mut self, to: impl Into<SocketAddr>) -> io::Result<Stream> {
         let buffer = || tcp::SocketBuffer::new(vec![0; BUFFER_BYTES]);
         let mut socket = tcp::Socket::new(buffer(), buffer());
         socket.set_ack_delay(None);
         let port = self.free_port();
         socket
-            .connect(self.interface.context(), to, port)
+            .connect(self.interface.context(), to.into(), port)
             .map_err(io::Error::other)?;
         Ok(Stream(self.sockets.add(socket)))
     }

@@ -126,6 +126,18 @@ impl Lab {
         Ok(self.edge.insert(edge))
     }
 
+    /// The same with an edge that is made while its clock shows another time; see
+    /// [`EdgeProcess::start_with_clock`].
+    ///
+    /// # Errors
+    /// [`LabError::Edge`].
+    pub fn start_edge_with_clock(&mut self, clock: &str) -> Result<&mut EdgeProcess, LabError> {
+        let edge = EdgeProcess::start_with_clock(&self.folder.join("edge"), clock);
+        let edge = edge.map_err(LabError::Edge)?;
+        self.network.set_edge(edge.control());
+        Ok(self.edge.insert(edge))
+    }
+
     /// The service edge, once started.
     pub fn edge(&mut self) -> Option<&mut EdgeProcess> {
         self.edge.as_mut()
@@ -172,10 +184,10 @@ impl Lab {
             .map_err(LabError::Io)
     }
 
-    /// What guests sent beyond ARP, DHCP, DNS, NTP, the edge and these applications.
-    pub fn violations(&self, applications: &[SocketAddrV4]) -> Vec<Violation> {
+    /// What guests sent that a policy does not allow.
+    pub fn violations_of(&self, policy: &Policy) -> Vec<Violation> {
         let capture = self.network.capture();
-        let mut violations = Policy::lab(applications).violations(&capture.frames());
+        let mut violations = policy.violations(&capture.frames());
         let count = capture.frames_not_kept();
         if count > 0 {
             let description = "frames that were not judged, for lack of memory".to_owned();
@@ -188,12 +200,25 @@ impl Lab {
         violations
     }
 
+    /// What guests sent beyond ARP, DHCP, DNS, NTP, the edge and these applications.
+    pub fn violations(&self, applications: &[SocketAddrV4]) -> Vec<Violation> {
+        self.violations_of(&Policy::lab(applications))
+    }
+
     /// Fails the test when guests sent what they must not.
     ///
     /// # Panics
     /// Then, naming each kind.
     pub fn assert_only_allowed_traffic(&self, applications: &[SocketAddrV4]) {
-        let violations = self.violations(applications);
+        self.assert_policy(&Policy::lab(applications));
+    }
+
+    /// Fails the test when guests sent what a policy does not allow.
+    ///
+    /// # Panics
+    /// Then, naming each kind.
+    pub fn assert_policy(&self, policy: &Policy) {
+        let violations = self.violations_of(policy);
         let lines: Vec<_> = violations.iter().map(Violation::to_string).collect();
         assert!(
             lines.is_empty(),

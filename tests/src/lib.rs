@@ -20,18 +20,20 @@
 //! In reading order:
 //!
 //! 1. [`lab`]: what a test holds: network, edge, appliances, a folder kept when the test fails.
-//! 2. [`appliance`], [`edge_process`]: the two ends of the product.
+//! 2. [`appliance`], [`edge_process`]: the two ends of the product. [`scene`], [`session`]: a user
+//!    between them.
 //! 3. [`network`]: everything else a guest can reach, and its faults. No privileges needed.
 //! 4. [`pcap`], [`audit`]: every frame, and whether the guest was allowed to send it.
 //! 5. [`skip!`], [`skip`]: tests that cannot run here say so.
 //! 6. [`disk`], [`trial`], [`write_log`], [`boot_model`]: disks edited from outside, systems that fail
 //!    on purpose, power cuts, and what the boot loader does about them.
-//! 7. [`guest`]: a guest without a machine, for tests of the lab itself. [`folders`]: where files
+//! 7. [`foreign`]: the appliance among DHCP, NTP and DNS servers that nobody here wrote.
+//! 8. [`guest`]: a guest without a machine, for tests of the lab itself. [`folders`]: where files
 //!    are.
 //!
 //! `cargo verify` runs all tests; `cargo test --package tests` those of the lab and the stories.
-//! Environment: `OUTGATE_IMAGE`, `OUTGATE_EDGE`, `OUTGATE_ACCEL`, `OUTGATE_SKIP_LOG`,
-//! `OUTGATE_REQUIRE_VM`; each is explained at its constant.
+//! Environment: `OUTGATE_IMAGE`, `OUTGATE_EDGE`, `OUTGATE_ACCEL`, `OUTGATE_LONG`,
+//! `OUTGATE_SKIP_LOG`, `OUTGATE_REQUIRE_VM`; each is explained at its constant.
 #![forbid(unsafe_code)]
 
 pub mod lab;
@@ -42,8 +44,11 @@ pub mod edge_process;
 pub mod network;
 
 pub mod scene;
+pub mod session;
 
 pub mod agent;
+
+pub mod foreign;
 
 pub mod boot_model;
 pub mod disk;

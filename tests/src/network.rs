@@ -9,12 +9,15 @@
 //!                                                  server on the host's loopback
 //! ```
 //!
+//! More resolvers and time servers can be added, each with its own faults, and a proxy. With
+//! [`Network::set_router`] the same hosts have IPv6 addresses too; see [`address`].
+//!
 //! Guests connect to a unix socket, as QEMU's `-netdev stream` does; no privileges are needed.
 //! Nothing else exists: a packet to any other address is never answered, and one to another port
 //! of a host that exists is refused.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,28 +33,38 @@ use crate::pcap::Capture;
 pub mod address;
 pub mod service;
 
+pub mod connect_proxy;
 pub mod datagram;
 pub mod dhcp;
 pub mod dns;
+pub mod hostile_dhcp;
 pub mod http;
 pub mod ntp;
+pub mod resolver;
+pub mod router;
 
 pub mod link;
 pub mod port;
+pub mod segment;
+pub mod vlan;
 pub mod wire;
 
 mod flow;
 mod node;
+mod servers;
 mod settings;
 
 pub use dhcp::LeaseTerms;
+pub use ntp::TimeServer;
+pub use resolver::Resolver;
+pub use router::RouterTerms;
 pub use settings::Faults;
 
-use address::EDGE;
+use address::{EDGE, EDGE6, TIME_SERVER};
 use http::RequestLog;
 use node::Node;
 use service::Answerer;
-use settings::{Settings, Shared};
+use settings::{Order, Settings, Shared};
 
 /// A running virtual network. It ends when this is dropped.
 #[derive(Debug)]
@@ -79,7 +92,7 @@ impl Network {
         let requests = RequestLog::default();
         let shared = Arc::new(Mutex::new(Shared {
             settings: Settings::new(&requests),
-            cuts: Vec::new(),
+            orders: Vec::new(),
             edge_connections: 0,
             ended: false,
         }));
@@ -130,22 +143,20 @@ impl Network {
 
     /// Where on the host the service edge listens.
     pub fn set_edge(&self, address: SocketAddr) {
-        self.change(|shared| {
-            shared
-                .settings
-                .answerers
-                .insert(EDGE, Answerer::Host(address));
-        });
+        self.serve(EDGE, Answerer::Host(address));
+        self.serve(EDGE6, Answerer::Host(address));
     }
 
     /// Resets all connections to the edge; new ones are possible.
     pub fn cut_edge_connections(&self) {
         self.cut_connections(EDGE);
+        self.cut_connections(EDGE6);
     }
 
     /// Resets all connections to an address; new ones are possible.
-    pub fn cut_connections(&self, address: SocketAddrV4) {
-        self.change(|shared| shared.cuts.push(address));
+    pub fn cut_connections(&self, address: impl Into<SocketAddr>) {
+        let order = Order::Cut(address.into());
+        self.change(|shared| shared.orders.push(order));
     }
 
     /// How many connections to the edge are open.
@@ -154,21 +165,27 @@ impl Network {
     }
 
     /// Lets `answerer` answer at an address and port, which may be a new host.
-    pub fn serve(&self, address: SocketAddrV4, answerer: Answerer) {
+    pub fn serve(&self, address: impl Into<SocketAddr>, answerer: Answerer) {
+        let address = address.into();
         self.change(|shared| {
             shared.settings.answerers.insert(address, answerer);
         });
     }
 
-    /// Tells the resolver a name. An existing one is replaced.
-    pub fn set_name(&self, name: &str, address: Ipv4Addr) {
+    /// Tells the resolvers a name's only address. Existing ones are replaced.
+    pub fn set_name(&self, name: &str, address: impl Into<IpAddr>) {
+        self.set_addresses(name, &[address.into()]);
+    }
+
+    /// Tells the resolvers a name's addresses. Existing ones are replaced.
+    pub fn set_addresses(&self, name: &str, addresses: &[IpAddr]) {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         self.change(|shared| {
-            shared.settings.names.insert(name, address);
+            shared.settings.names.insert(name, addresses.to_vec());
         });
     }
 
-    /// Makes the resolver deny a name.
+    /// Makes the resolvers deny a name.
     pub fn remove_name(&self, name: &str) {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         self.change(|shared| {
@@ -176,9 +193,44 @@ impl Network {
         });
     }
 
-    /// What the time server adds to the host's clock, in milliseconds.
+    /// Sets how the resolver at an address behaves, which may be a new one.
+    pub fn set_resolver(&self, address: impl Into<IpAddr>, resolver: Resolver) {
+        let address = address.into();
+        self.change(|shared| {
+            shared.settings.resolvers.insert(address, resolver);
+        });
+    }
+
+    /// Sets how the time server at an address behaves, which may be a new one.
+    pub fn set_time_server(&self, address: impl Into<IpAddr>, server: TimeServer) {
+        let address = address.into();
+        self.change(|shared| {
+            shared.settings.time_servers.insert(address, server);
+        });
+    }
+
+    /// What the first time server adds to the host's clock, in milliseconds.
     pub fn set_clock_offset_ms(&self, offset_ms: i64) {
-        self.change(|shared| shared.settings.clock_offset_ms = offset_ms);
+        self.set_time_server(TIME_SERVER, TimeServer::lying_by_ms(offset_ms));
+    }
+
+    /// Sets what the IPv6 router advertises, and advertises it; without a router the network has no
+    /// IPv6.
+    pub fn set_router(&self, terms: Option<RouterTerms>) {
+        self.change(|shared| {
+            shared.settings.router = terms;
+            shared.orders.push(Order::Advertise);
+        });
+    }
+
+    /// Has all frames of guests carry the tag of this VLAN; those without it go nowhere.
+    pub fn set_vlan(&self, vlan: Option<u16>) {
+        self.change(|shared| shared.settings.vlan = vlan);
+    }
+
+    /// Sends frames as they are to the guests they are addressed to, so far apart.
+    pub fn send(&self, frames: Vec<Vec<u8>>, gap: Duration) {
+        self.change(|shared| shared.orders.push(Order::Send { frames, gap }));
     }
 
     /// What new and renewed leases say.

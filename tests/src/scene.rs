@@ -8,6 +8,7 @@ use crate::appliance::{Appliance, BootOptions};
 use crate::edge_process::EdgeProcess;
 use crate::lab::{Lab, LabError};
 use crate::network::address::{APPLICATION, APPLICATION_NAME};
+use crate::session::Session;
 
 /// The connector group.
 pub const GROUP: &str = "Mumbai";
@@ -70,12 +71,17 @@ impl Scene {
         Self::in_lab(Lab::new(name)?)
     }
 
-    /// Sets the scene in this lab.
+    /// Sets the scene in this lab, with the edge that it has, or a new one.
     ///
     /// # Errors
     /// [`LabError`].
     pub fn in_lab(mut lab: Lab) -> Result<Self, LabError> {
-        let edge = lab.start_edge()?;
+        if lab.edge().is_none() {
+            lab.start_edge()?;
+        }
+        let Some(edge) = lab.edge() else {
+            return Err(LabError::Io(std::io::ErrorKind::NotFound.into()));
+        };
         let admin = |words: &[&str]| edge.admin(words).map_err(LabError::Edge);
         admin(&["group", "add", GROUP])?;
         let port = APPLICATION.port().to_string();
@@ -165,11 +171,28 @@ impl Scene {
     /// # Panics
     /// If it does not get as far as being connected.
     pub fn boot_and_enrol(&mut self) -> Appliance {
-        let appliance = self.boot_to_prompt();
+        self.boot_and_enrol_with(&BootOptions::default())
+    }
+
+    /// The same with another machine.
+    ///
+    /// # Panics
+    /// If it does not get as far as being connected.
+    pub fn boot_and_enrol_with(&mut self, options: &BootOptions) -> Appliance {
+        let appliance = self.boot_to_prompt_with(options);
         let key = self.mint_key(&[]);
         expect(appliance.type_line(&key));
         expect(appliance.wait_for(CONNECTED, STEP_MAX));
         appliance
+    }
+
+    /// Opens a session that stays open; see [`Session`].
+    ///
+    /// # Panics
+    /// If the edge or the connector refuses it.
+    pub fn open_session(&mut self) -> Session {
+        let credentials = format!("{USER}:{}", self.password);
+        expect(Session::open(self.edge().proxy(), &credentials))
     }
 
     /// Fetches a page as the user, through the edge's proxy, with curl.

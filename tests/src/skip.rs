@@ -10,6 +10,14 @@ pub const LOG_VARIABLE: &str = "OUTGATE_SKIP_LOG";
 /// When `1`, a test that cannot run fails.
 pub const REQUIRE_VARIABLE: &str = "OUTGATE_REQUIRE_VM";
 
+/// Set by `cargo verify -- --long`: stories take the time that the promise names, not a part of it.
+pub const LONG_VARIABLE: &str = "OUTGATE_LONG";
+
+/// Whether the long run was asked for.
+pub fn is_long() -> bool {
+    std::env::var_os(LONG_VARIABLE).is_some()
+}
+
 /// Ends the test that calls it, and reports why it cannot run.
 ///
 /// `skip!(reason)` in a test that returns nothing, `skip!(reason => Ok(()))` in one that returns a

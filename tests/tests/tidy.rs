@@ -16,7 +16,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("disk-format", &[]),
     ("edge", &["connector-proto"]),
     ("image-builder", &["disk-format", "kernel-config", "ovf"]),
-    ("init", &["connector-proto", "connector-sys", "disk-format"]),
+    (
+        "init",
+        &["connector-proto", "connector-sys", "disk-format", "ovf"],
+    ),
     ("kernel-config", &[]),
     ("ovf", &[]),
     ("qemu", &[]),

@@ -5,8 +5,12 @@
 //!
 //! - `ps`: pid, uid and name of each user process;
 //! - `cat PATH`: a file, `/proc/net/tcp` for one;
+//! - `clock SECONDS`: moves the wall clock by so many, which may be negative;
 //! - `kill NAME`: SIGKILL to each process of that name;
-//! - `open PATH`: lets every process read that device.
+//! - `log`: the kernel's log, into which init's and the services' lines go, each with its stamp in
+//!   microseconds since the start;
+//! - `open PATH`: lets every process read that device;
+//! - `time`: the wall clock in seconds since 1970.
 //!
 //! Each answer ends with a line that is a single dot.
 //!
@@ -21,8 +25,11 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::system::RebootCommand;
+use rustix::time::{ClockId, clock_gettime, clock_settime};
 
 /// Where the lab put the product's init, under each of its names.
 const REAL: &str = "/real";
@@ -103,6 +110,9 @@ fn serve() -> std::io::Result<()> {
         match command {
             "ps" => ps(&mut answers)?,
             "cat" => cat(&mut answers, argument)?,
+            "clock" => clock(&mut answers, argument)?,
+            "log" => log(&mut answers)?,
+            "time" => writeln!(answers, "{}", clock_gettime(ClockId::Realtime).tv_sec)?,
             "open" => open(&mut answers, argument)?,
             "kill" => kill(&mut answers, argument)?,
             "" => continue,
@@ -141,6 +151,42 @@ fn cat(answers: &mut impl Write, path: &str) -> std::io::Result<()> {
     match fs::read(path) {
         Ok(bytes) => answers.write_all(&bytes),
         Err(error) => writeln!(answers, "{path}: {error}"),
+    }
+}
+
+/// Moves the clock as a hypervisor's tools, or a resumed machine's host, would.
+fn clock(answers: &mut impl Write, seconds: &str) -> std::io::Result<()> {
+    let Ok(seconds) = seconds.parse::<i64>() else {
+        return writeln!(answers, "{seconds:?} is no number of seconds");
+    };
+    let mut time = clock_gettime(ClockId::Realtime);
+    time.tv_sec += seconds;
+    match clock_settime(ClockId::Realtime, time) {
+        Ok(()) => writeln!(answers, "moved to {}", time.tv_sec),
+        Err(error) => writeln!(answers, "{error}"),
+    }
+}
+
+/// Each record is `PRIORITY,NUMBER,MICROSECONDS,FLAGS;TEXT`, and more lines that begin with a space.
+fn log(answers: &mut impl Write) -> std::io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+    let device = rustix::fs::open("/dev/kmsg", flags, Mode::empty())?;
+    let mut buffer = [0; 8192];
+    loop {
+        match rustix::io::read(&device, &mut buffer) {
+            Ok(length) => {
+                let record = String::from_utf8_lossy(&buffer[..length]);
+                let line = record.lines().next().unwrap_or_default();
+                let (head, text) = line.split_once(';').unwrap_or(("", line));
+                let stamp = head.split(',').nth(2).unwrap_or_default();
+                writeln!(answers, "{stamp} {text}")?;
+            }
+            // The end, for now.
+            Err(Errno::AGAIN) => return Ok(()),
+            // Overwritten while it was read: the next read goes on after the gap.
+            Err(Errno::PIPE) => writeln!(answers, "0 (lines were lost)")?,
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

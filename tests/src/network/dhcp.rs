@@ -3,6 +3,9 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
+use super::hostile_dhcp;
+use super::link::Chance;
+
 use super::address::{GATEWAY, GATEWAY_MAC, GUEST, MASK, RESOLVER, TIME_SERVER};
 use super::datagram::Datagram;
 
@@ -24,6 +27,15 @@ pub struct LeaseTerms {
     pub time_servers: Vec<Ipv4Addr>,
     /// Resolvers (option 6); the option is left out when there is none.
     pub resolvers: Vec<Ipv4Addr>,
+    /// The address of the first guest; the next guests get the ones after it. Who asks for another
+    /// one is refused.
+    pub first_address: Ipv4Addr,
+    /// Further options: code and value of at most 255 bytes. Empty values are left out.
+    pub options: Vec<(u8, Vec<u8>)>,
+    /// Each request is refused.
+    pub is_refusing: bool,
+    /// How many damaged copies precede each answer; see [`hostile_dhcp::damaged`].
+    pub damaged_copies: u32,
 }
 
 impl Default for LeaseTerms {
@@ -32,6 +44,10 @@ impl Default for LeaseTerms {
             duration: Duration::from_secs(3600),
             time_servers: vec![TIME_SERVER],
             resolvers: vec![RESOLVER],
+            first_address: GUEST,
+            options: Vec::new(),
+            is_refusing: false,
+            damaged_copies: 0,
         }
     }
 }
@@ -44,12 +60,32 @@ pub struct DhcpServer {
 }
 
 impl DhcpServer {
+    /// What arrives for a client's datagram: the answer, after damaged copies of it if so ordered.
+    pub fn answers(
+        &mut self,
+        datagram: &Datagram,
+        terms: &LeaseTerms,
+        chance: &mut Chance,
+    ) -> Vec<Datagram> {
+        let Some(answer) = self.answer(datagram, terms) else {
+            return Vec::new();
+        };
+        let copies = (0..terms.damaged_copies).map(|_| Datagram {
+            payload: hostile_dhcp::damaged(&answer.payload, chance),
+            ..answer.clone()
+        });
+        let mut all: Vec<_> = copies.collect();
+        all.push(answer);
+        all
+    }
+
     /// The answer to a client's datagram, if it deserves one.
     pub fn answer(&mut self, datagram: &Datagram, terms: &LeaseTerms) -> Option<Datagram> {
         let request = Request::parse(&datagram.payload)?;
-        let lease = self.lease_of(request.client_mac)?;
+        let lease = self.lease_of(request.client_mac, terms.first_address)?;
         let kind = match request.kind {
             DISCOVER => OFFER,
+            REQUEST if terms.is_refusing => NAK,
             REQUEST if request.server.is_some_and(|server| server != GATEWAY) => return None,
             REQUEST if request.wanted_address() == Some(lease) => ACK,
             REQUEST => NAK,
@@ -69,14 +105,14 @@ impl DhcpServer {
         Some(Datagram {
             from_mac: GATEWAY_MAC,
             to_mac,
-            from: SocketAddrV4::new(GATEWAY, SERVER_PORT),
-            to: SocketAddrV4::new(to_address.unwrap_or(Ipv4Addr::BROADCAST), CLIENT_PORT),
+            from: SocketAddrV4::new(GATEWAY, SERVER_PORT).into(),
+            to: SocketAddrV4::new(to_address.unwrap_or(Ipv4Addr::BROADCAST), CLIENT_PORT).into(),
             payload: reply(&request, kind, given, terms),
         })
     }
 
     /// The lease of a hardware address: always the same. None when all are given out.
-    fn lease_of(&mut self, mac: [u8; 6]) -> Option<Ipv4Addr> {
+    fn lease_of(&mut self, mac: [u8; 6], first: Ipv4Addr) -> Option<Ipv4Addr> {
         let index = self
             .holders
             .iter()
@@ -88,7 +124,7 @@ impl DhcpServer {
                 })
             })?;
         Some(Ipv4Addr::from_bits(
-            GUEST.to_bits() + u32::try_from(index).ok()?,
+            first.to_bits() + u32::try_from(index).ok()?,
         ))
     }
 }
@@ -177,6 +213,9 @@ fn reply(request: &Request<'_>, kind: u8, lease: Option<Ipv4Addr>, terms: &Lease
             OPTION_TIME_SERVERS,
             &octets(&terms.time_servers),
         );
+        for (code, value) in &terms.options {
+            push_option(&mut message, *code, value);
+        }
     }
     message.push(OPTION_END);
     message
@@ -201,12 +240,12 @@ fn address(bytes: &[u8]) -> Option<Ipv4Addr> {
 }
 
 /// From `op` to the end of `file`.
-const HEAD_BYTES: usize = 236;
-const MAGIC: [u8; 4] = [99, 130, 83, 99];
+pub(crate) const HEAD_BYTES: usize = 236;
+pub(crate) const MAGIC: [u8; 4] = [99, 130, 83, 99];
 const BOOT_REQUEST: u8 = 1;
 const BOOT_REPLY: u8 = 2;
 const ETHERNET: u8 = 1;
-const BROADCAST_MAC: [u8; 6] = [0xff; 6];
+pub(crate) const BROADCAST_MAC: [u8; 6] = [0xff; 6];
 
 const DISCOVER: u8 = 1;
 const OFFER: u8 = 2;
@@ -304,8 +343,8 @@ mod tests {
         let datagram = Datagram {
             from_mac: MAC,
             to_mac: BROADCAST_MAC,
-            from: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENT_PORT),
-            to: SocketAddrV4::new(Ipv4Addr::BROADCAST, SERVER_PORT),
+            from: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENT_PORT).into(),
+            to: SocketAddrV4::new(Ipv4Addr::BROADCAST, SERVER_PORT).into(),
             payload: message.to_vec(),
         };
         server.answer(&datagram, &LeaseTerms::default())

@@ -1,7 +1,10 @@
 //! A resolver (RFC 1035) with a table of names; it asks nobody else.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
+
+/// The addresses of each name: lower case, no dot at the end.
+pub type Names = BTreeMap<String, Vec<IpAddr>>;
 
 /// The port of resolvers.
 pub const PORT: u16 = 53;
@@ -9,19 +12,19 @@ pub const PORT: u16 = 53;
 /// How long answers may be kept, in seconds. Short, so that a change of the table is seen soon.
 const TTL_S: u32 = 5;
 
-/// The answer to a query: the address of a name in `names` (lower case, no dot at the end), no
+/// The answer to a query: the addresses of a name in `names` of the family that is asked for, no
 /// record for other types, NXDOMAIN for other names. None when it is no query at all.
-pub fn answer(query: &[u8], names: &BTreeMap<String, Ipv4Addr>) -> Option<Vec<u8>> {
+pub fn answer(query: &[u8], names: &Names) -> Option<Vec<u8>> {
     let (head, rest) = query.split_first_chunk::<HEAD_BYTES>()?;
     let flags = u16::from_be_bytes([head[2], head[3]]);
     if flags & (FLAG_RESPONSE | MASK_OPCODE) != 0 {
         return None;
     }
     if head[4..6] != [0, 1] {
-        return Some(response(head, &[], CODE_FORMAT_ERROR, None));
+        return Some(response(head, &[], CODE_FORMAT_ERROR, &[]));
     }
     let Some((name, question)) = parse_question(rest) else {
-        return Some(response(head, &[], CODE_FORMAT_ERROR, None));
+        return Some(response(head, &[], CODE_FORMAT_ERROR, &[]));
     };
     let known = names.get(&name);
     let code = if known.is_some() {
@@ -29,13 +32,26 @@ pub fn answer(query: &[u8], names: &BTreeMap<String, Ipv4Addr>) -> Option<Vec<u8
     } else {
         CODE_NO_SUCH_NAME
     };
-    let wants_address = question.ends_with(&[0, TYPE_A, 0, CLASS_IN]);
-    Some(response(
-        head,
-        question,
-        code,
-        known.copied().filter(|_| wants_address),
-    ))
+    let addresses: Vec<_> = known
+        .into_iter()
+        .flatten()
+        .copied()
+        .filter(|address| question.ends_with(&[0, type_of(address), 0, CLASS_IN]))
+        .collect();
+    Some(response(head, question, code, &addresses))
+}
+
+/// The question of a query, from the name on; None when there is none.
+pub(crate) fn question(query: &[u8]) -> Option<&[u8]> {
+    parse_question(query.get(HEAD_BYTES..)?).map(|(_, question)| question)
+}
+
+/// The type of record that holds an address.
+const fn type_of(address: &IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => TYPE_A,
+        IpAddr::V6(_) => TYPE_AAAA,
+    }
 }
 
 /// The name in lower case, and the bytes of name, type and class.
@@ -70,38 +86,50 @@ fn response(
     query_head: &[u8; HEAD_BYTES],
     question: &[u8],
     code: u16,
-    address: Option<Ipv4Addr>,
+    addresses: &[IpAddr],
 ) -> Vec<u8> {
     let query_flags = u16::from_be_bytes([query_head[2], query_head[3]]);
     let recursion_desired = query_flags & FLAG_RECURSION_DESIRED;
     let flags = FLAG_RESPONSE | FLAG_RECURSION_AVAILABLE | recursion_desired | code;
     let mut message = query_head[..2].to_vec();
     message.extend(flags.to_be_bytes());
-    message.extend([
-        0,
-        u8::from(!question.is_empty()),
-        0,
-        u8::from(address.is_some()),
-    ]);
+    let answers = u16::try_from(addresses.len()).unwrap_or(u16::MAX);
+    message.extend([0, u8::from(!question.is_empty())]);
+    message.extend(answers.to_be_bytes());
     message.extend([0; 4]);
     message.extend(question);
-    if let Some(address) = address {
-        message.extend(NAME_OF_QUESTION);
-        message.extend([0, TYPE_A, 0, CLASS_IN]);
-        message.extend(TTL_S.to_be_bytes());
-        message.extend([0, 4]);
-        message.extend(address.octets());
+    for address in addresses {
+        message.extend(record(NAME_OF_QUESTION, *address));
     }
     message
 }
 
-const HEAD_BYTES: usize = 12;
+/// A record of an address, under a name of two bytes, which is a pointer.
+pub(crate) fn record(name: [u8; 2], address: IpAddr) -> Vec<u8> {
+    let mut record = name.to_vec();
+    record.extend([0, type_of(&address), 0, CLASS_IN]);
+    record.extend(TTL_S.to_be_bytes());
+    match address {
+        IpAddr::V4(address) => {
+            record.extend([0, 4]);
+            record.extend(address.octets());
+        }
+        IpAddr::V6(address) => {
+            record.extend([0, 16]);
+            record.extend(address.octets());
+        }
+    }
+    record
+}
+
+pub(crate) const HEAD_BYTES: usize = 12;
 const LABEL_BYTES_MAX: u8 = 63;
 const TYPE_AND_CLASS_BYTES: usize = 4;
 const TYPE_A: u8 = 1;
+const TYPE_AAAA: u8 = 28;
 const CLASS_IN: u8 = 1;
 /// A pointer to the first byte after the head.
-const NAME_OF_QUESTION: [u8; 2] = [0xc0, 12];
+pub(crate) const NAME_OF_QUESTION: [u8; 2] = [0xc0, 12];
 
 const FLAG_RESPONSE: u16 = 0x8000;
 const MASK_OPCODE: u16 = 0x7800;
@@ -114,6 +142,8 @@ const CODE_NO_SUCH_NAME: u16 = 3;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use smoltcp::wire::{DnsPacket, DnsRcode, DnsRecord, DnsRecordData};
 
     const QUERY: &[u8] =
@@ -146,6 +176,18 @@ mod tests {
     }
 
     #[test]
+    fn each_family_is_answered_to_who_asks_for_it() {
+        let v6: Ipv6Addr = "2001:db8::10".parse().unwrap();
+        let mut names = names();
+        names.get_mut("edge.example").unwrap().push(v6.into());
+        let mut quad_a = QUERY.to_vec();
+        quad_a[27] = TYPE_AAAA;
+        let answer = answer(&quad_a, &names).unwrap();
+        assert_eq!(answer[7], 1);
+        assert!(answer.ends_with(&v6.octets()));
+    }
+
+    #[test]
     fn broken_queries_are_format_errors_or_nothing() {
         for length in 0..QUERY.len() {
             match answer(&QUERY[..length], &names()) {
@@ -158,7 +200,8 @@ mod tests {
         assert_eq!(answer(&response, &names()), None);
     }
 
-    fn names() -> BTreeMap<String, Ipv4Addr> {
-        [("edge.example".to_owned(), Ipv4Addr::new(203, 0, 113, 10))].into()
+    fn names() -> Names {
+        let address = Ipv4Addr::new(203, 0, 113, 10).into();
+        [("edge.example".to_owned(), vec![address])].into()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, SocketAddrV4, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ const WINDOW_BYTES: usize = 64 << 10;
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// A connection's two ends: the guest's, and the one it dialled.
-pub type FlowKey = (SocketAddrV4, SocketAddrV4);
+pub type FlowKey = (SocketAddr, SocketAddr);
 
 /// All connections.
 #[derive(Debug, Default)]
@@ -107,7 +107,7 @@ impl Flows {
     }
 
     /// Resets the connections to `address` for the guest, and ends them for the peer.
-    pub fn cut(&mut self, sockets: &mut SocketSet<'static>, address: SocketAddrV4) {
+    pub fn cut(&mut self, sockets: &mut SocketSet<'static>, address: SocketAddr) {
         for (_, flow) in self.flows.iter_mut().filter(|(key, _)| key.1 == address) {
             sockets.get_mut::<Socket<'_>>(flow.handle).abort();
             if let Peer::Host(stream) = &flow.peer {
@@ -135,7 +135,7 @@ impl Flows {
     }
 
     /// How many connections to `address` are open.
-    pub fn open_to(&self, sockets: &SocketSet<'static>, address: SocketAddrV4) -> usize {
+    pub fn open_to(&self, sockets: &SocketSet<'static>, address: SocketAddr) -> usize {
         self.flows
             .iter()
             .filter(|(key, flow)| {

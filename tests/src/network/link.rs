@@ -55,11 +55,28 @@ impl Chance {
 
     /// True `per_mille` times in a thousand.
     pub fn strikes(&mut self, per_mille: u16) -> bool {
+        self.next_u32() % 1000 < u32::from(per_mille)
+    }
+
+    /// Any number.
+    pub fn next_u32(&mut self) -> u32 {
         self.state ^= self.state >> 12;
         self.state ^= self.state << 25;
         self.state ^= self.state >> 27;
-        let value = self.state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
-        value % 1000 < u64::from(per_mille)
+        let [a, b, c, d, ..] = self.state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_be_bytes();
+        u32::from_be_bytes([a, b, c, d])
+    }
+
+    /// A position below `length`, which is not 0.
+    pub fn index(&mut self, length: usize) -> usize {
+        usize::try_from(self.next_u32()).unwrap_or(0) % length
+    }
+
+    /// Any bytes.
+    pub fn fill(&mut self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(4) {
+            chunk.copy_from_slice(&self.next_u32().to_be_bytes()[..chunk.len()]);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,24 +12,25 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::time::Instant as WireInstant;
-use smoltcp::wire::{
-    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
-    HardwareAddress, IpCidr, IpProtocol, Ipv4Packet, TcpPacket,
-};
+use smoltcp::wire::{EthernetAddress, EthernetFrame, HardwareAddress, IpCidr};
 
-use super::address::{EDGE, GATEWAY, GATEWAY_MAC, PREFIX_LENGTH, RESOLVER, TIME_SERVER};
-use super::datagram::Datagram;
-use super::dhcp::{self, DhcpServer};
+use super::address::{EDGE, EDGE6, GATEWAY, GATEWAY_MAC, GATEWAY6_GLOBAL, PREFIX_LENGTH};
 use super::flow::Flows;
 use super::link::{Chance, DelayLine};
 use super::port::Port;
-use super::settings::{Settings, Shared};
+use super::servers::Servers;
+use super::settings::{Order, Settings, Shared};
+use super::vlan;
 use super::wire::Wire;
-use super::{dns, ntp};
 use crate::pcap::{Capture, Direction};
+
+mod hosts;
 
 /// Guests at the same time. Beyond it, new ones are turned away.
 const PORTS_MAX: usize = 32;
+
+/// Length of the IPv6 prefix, in bits.
+const PREFIX6_LENGTH: u8 = 64;
 
 /// The network's state, owned by its thread.
 pub(crate) struct Node {
@@ -43,7 +44,9 @@ pub(crate) struct Node {
     /// Which port a hardware address was last seen at.
     seen_at: HashMap<[u8; 6], usize>,
     chance: Chance,
-    dhcp: DhcpServer,
+    servers: Servers,
+    /// Frames that servers send later, or that were ordered.
+    later: DelayLine<Vec<u8>>,
     interface: Interface,
     wire: Wire,
     sockets: SocketSet<'static>,
@@ -71,8 +74,9 @@ impl Node {
         config.random_seed = seed;
         let mut interface = Interface::new(config, &mut wire, WireInstant::ZERO);
         interface.update_ip_addrs(|addresses| {
-            // The first of at least one: there is room.
+            // The first of at least two: there is room.
             let _ = addresses.push(IpCidr::new(GATEWAY.into(), PREFIX_LENGTH));
+            let _ = addresses.push(IpCidr::new(GATEWAY6_GLOBAL.into(), PREFIX6_LENGTH));
         });
         // Which hosts exist is decided in `ip_from_guest`, before a packet gets here.
         interface.set_any_ip(true);
@@ -86,7 +90,8 @@ impl Node {
             next_cable: 0,
             seen_at: HashMap::new(),
             chance: Chance::new(seed),
-            dhcp: DhcpServer::default(),
+            servers: Servers::new(seed),
+            later: DelayLine::default(),
             interface,
             wire,
             sockets: SocketSet::new(Vec::new()),
@@ -106,6 +111,7 @@ impl Node {
             };
             self.enter_cables(&settings, frames);
             self.deliver_to_node(&settings);
+            self.send_what_is_due(&settings);
             self.poll_stack(&settings);
             // Told before the guest can act on what it receives.
             self.report();
@@ -124,10 +130,28 @@ impl Node {
         if shared.ended {
             return None;
         }
-        for address in std::mem::take(&mut shared.cuts) {
-            self.flows.cut(&mut self.sockets, address);
+        let orders = std::mem::take(&mut shared.orders);
+        let settings = shared.settings.clone();
+        drop(shared);
+        for order in orders {
+            self.obey(&settings, order);
         }
-        Some(shared.settings.clone())
+        Some(settings)
+    }
+
+    fn obey(&mut self, settings: &Settings, order: Order) {
+        match order {
+            Order::Cut(address) => self.flows.cut(&mut self.sockets, address),
+            Order::Advertise => self.advertise(settings),
+            Order::Send { frames, gap } => {
+                let now = Instant::now();
+                let mut at = Duration::ZERO;
+                for frame in frames {
+                    self.later.push(now, at, frame);
+                    at += gap;
+                }
+            }
+        }
     }
 
     fn accept(&mut self) -> io::Result<()> {
@@ -173,6 +197,12 @@ impl Node {
         let now = Instant::now();
         for (index, frame) in frames {
             let is_lost = is_lost(settings, &mut self.chance);
+            let frame = match settings.vlan {
+                Some(id) => vlan::untagged(&frame, id),
+                None => Some(frame),
+            };
+            // The frame of another VLAN goes nowhere.
+            let Some(frame) = frame else { continue };
             if let Some(cable) = self.cables.get_mut(&index).filter(|_| !is_lost) {
                 cable.from_guest.push(now, settings.latency, frame);
             }
@@ -217,88 +247,10 @@ impl Node {
         }
     }
 
-    /// Acts on a frame for the node itself.
-    fn node_input(&mut self, settings: &Settings, frame: &[u8]) {
-        let Ok(ethernet) = EthernetFrame::new_checked(frame) else {
-            return;
-        };
-        match ethernet.ethertype() {
-            EthernetProtocol::Arp if asks_for_a_host(settings, ethernet.payload()) => {
-                self.stack_input(settings, frame);
-            }
-            EthernetProtocol::Ipv4 => self.ip_from_guest(settings, frame, ethernet.payload()),
-            EthernetProtocol::Arp | EthernetProtocol::Ipv6 | EthernetProtocol::Unknown(_) => {}
-        }
-    }
-
-    fn ip_from_guest(&mut self, settings: &Settings, frame: &[u8], packet: &[u8]) {
-        if let Some(datagram) = Datagram::parse(frame) {
-            if let Some(answer) = self.answer(settings, &datagram) {
-                self.send_to_mac(settings, answer.to_mac, answer.emit());
-            }
-            return;
-        }
-        let Some(segment) = Segment::parse(packet) else {
-            return;
-        };
-        let host = segment.to.ip();
-        let is_silent = settings.faults.edge_silent && host == EDGE.ip();
-        if is_silent || !settings.answerers.keys().any(|known| known.ip() == host) {
-            return;
-        }
-        let key = (segment.from, segment.to);
-        let answerer = settings
-            .answerers
-            .get(&segment.to)
-            .filter(|_| segment.opens);
-        if let Some(answerer) = answerer {
-            self.flows.arm(&mut self.sockets, key, answerer);
-        }
-        self.stack_input(settings, frame);
-        if answerer.is_some() {
-            self.flows.disarm(&mut self.sockets, &key);
-        }
-    }
-
-    /// The answer to a datagram, from the one server it is for.
-    fn answer(&mut self, settings: &Settings, datagram: &Datagram) -> Option<Datagram> {
-        let faults = &settings.faults;
-        let (host, port) = (*datagram.to.ip(), datagram.to.port());
-        let payload = match port {
-            dhcp::SERVER_PORT if !faults.dhcp_silent => {
-                return self.dhcp.answer(datagram, &settings.lease_terms);
-            }
-            dns::PORT if host == RESOLVER && !faults.dns_silent => {
-                dns::answer(&datagram.payload, &settings.names)?
-            }
-            ntp::PORT if host == TIME_SERVER && !faults.ntp_silent => ntp::answer(
-                &datagram.payload,
-                ntp::shifted_clock(settings.clock_offset_ms),
-            )?,
-            _ => return None,
-        };
-        Some(datagram.answer(GATEWAY_MAC, payload))
-    }
-
-    fn stack_input(&mut self, settings: &Settings, frame: &[u8]) {
-        self.wire.incoming.push_back(frame.to_vec());
-        self.poll_stack(settings);
-    }
-
-    /// Lets the TCP stack work until it has nothing to do now.
-    fn poll_stack(&mut self, settings: &Settings) {
-        let now = self.wire_now();
-        self.interface.poll(now, &mut self.wire, &mut self.sockets);
-        self.flows.pump(&mut self.sockets);
-        // What the pump read and wrote opens windows and fills segments.
-        self.interface.poll(now, &mut self.wire, &mut self.sockets);
-        while let Some(frame) = self.wire.outgoing.pop_front() {
-            if settings.faults.edge_silent && comes_from_edge(&frame) {
-                continue;
-            }
-            if let Some(to) = frame.first_chunk::<6>() {
-                self.send_to_mac(settings, *to, frame);
-            }
+    /// Sends a frame to whom it is addressed to.
+    fn send_to(&mut self, settings: &Settings, frame: Vec<u8>) {
+        if let Some(to) = frame.first_chunk::<6>() {
+            self.send_to_mac(settings, *to, frame);
         }
     }
 
@@ -318,6 +270,10 @@ impl Node {
         if is_lost(settings, &mut self.chance) {
             return;
         }
+        let frame = match settings.vlan {
+            Some(id) => vlan::tagged(&frame, id),
+            None => frame,
+        };
         if let Some(cable) = self.cables.get_mut(&cable) {
             cable.to_guest.push(Instant::now(), settings.latency, frame);
         }
@@ -340,7 +296,8 @@ impl Node {
     /// Tells the handle what it may ask for.
     fn report(&self) {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.edge_connections = self.flows.open_to(&self.sockets, EDGE);
+        let open = |edge: SocketAddr| self.flows.open_to(&self.sockets, edge);
+        shared.edge_connections = open(EDGE.into()) + open(EDGE6.into());
     }
 
     /// Waits until a socket, the handle or a timer wants something.
@@ -371,7 +328,10 @@ impl Node {
                 .into_iter()
                 .flatten()
         });
-        let lines = lines.min().map(|due| due.saturating_duration_since(now));
+        let lines = lines
+            .chain(self.later.next_due())
+            .min()
+            .map(|due| due.saturating_duration_since(now));
         let wire_now = self.wire_now();
         let stack = self
             .interface
@@ -389,57 +349,6 @@ impl Node {
 /// Whether the cable swallows a frame.
 fn is_lost(settings: &Settings, chance: &mut Chance) -> bool {
     settings.faults.partitioned || chance.strikes(settings.loss_per_mille)
-}
-
-/// Whether an ARP packet is a question for an address of the node, or an answer to the node.
-fn asks_for_a_host(settings: &Settings, payload: &[u8]) -> bool {
-    let Ok(ArpRepr::EthernetIpv4 {
-        operation,
-        target_protocol_addr,
-        ..
-    }) = ArpPacket::new_checked(payload).and_then(|packet| ArpRepr::parse(&packet))
-    else {
-        return false;
-    };
-    let is_local = |address: &SocketAddrV4| *address.ip() == target_protocol_addr;
-    operation == ArpOperation::Reply
-        || [GATEWAY, RESOLVER, TIME_SERVER].contains(&target_protocol_addr)
-        || (target_protocol_addr != *EDGE.ip() && settings.answerers.keys().any(is_local))
-}
-
-/// The parts of a TCP segment that decide where it goes.
-struct Segment {
-    from: SocketAddrV4,
-    to: SocketAddrV4,
-    /// It asks for a new connection.
-    opens: bool,
-}
-
-impl Segment {
-    fn parse(packet: &[u8]) -> Option<Self> {
-        let ip = Ipv4Packet::new_checked(packet).ok()?;
-        if ip.next_header() != IpProtocol::Tcp || ip.frag_offset() != 0 {
-            return None;
-        }
-        let tcp = TcpPacket::new_checked(ip.payload()).ok()?;
-        Some(Self {
-            from: SocketAddrV4::new(ip.src_addr(), tcp.src_port()),
-            to: SocketAddrV4::new(ip.dst_addr(), tcp.dst_port()),
-            opens: tcp.syn() && !tcp.ack(),
-        })
-    }
-}
-
-fn comes_from_edge(frame: &[u8]) -> bool {
-    EthernetFrame::new_checked(frame)
-        .ok()
-        .filter(|ethernet| ethernet.ethertype() == EthernetProtocol::Ipv4)
-        .and_then(|ethernet| {
-            Ipv4Packet::new_checked(ethernet.payload())
-                .ok()
-                .map(|ip| ip.src_addr())
-        })
-        .is_some_and(|address| address == *EDGE.ip())
 }
 
 fn timespec(duration: Duration) -> Timespec {

@@ -1,9 +1,101 @@
-//! A time server (RFC 5905, the server half of SNTP) that may lie by a constant.
+//! A time server (RFC 5905, the server half of SNTP) that may lie by a constant, refuse, or send rubbish.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::link::Chance;
+
 /// The port of time servers.
 pub const PORT: u16 = 123;
+
+/// A time server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TimeServer {
+    /// What it adds to the host's clock, in milliseconds.
+    pub offset_ms: i64,
+    /// How it answers.
+    pub manner: Manner,
+}
+
+/// How a time server answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Manner {
+    /// As it should.
+    #[default]
+    Honest,
+    /// With a kiss-o'-death of this code, `DENY` for one (RFC 5905 section 7.4).
+    Kiss([u8; 4]),
+    /// With so many packets that are none, and no other.
+    Rubbish {
+        /// How many to each request.
+        packets: u32,
+        /// Time from one to the next.
+        gap: Duration,
+    },
+    /// Not at all.
+    Silent,
+}
+
+impl TimeServer {
+    /// One that is right.
+    pub const HONEST: Self = Self {
+        offset_ms: 0,
+        manner: Manner::Honest,
+    };
+
+    /// One that lies by so many milliseconds.
+    pub const fn lying_by_ms(offset_ms: i64) -> Self {
+        Self {
+            offset_ms,
+            manner: Manner::Honest,
+        }
+    }
+
+    /// One that answers in this manner.
+    pub const fn answering(manner: Manner) -> Self {
+        Self {
+            offset_ms: 0,
+            manner,
+        }
+    }
+
+    /// What it sends for a request, each with the time from the request on.
+    pub fn answers(&self, request: &[u8], chance: &mut Chance) -> Vec<(Duration, Vec<u8>)> {
+        let Some(mut right) = answer(request, shifted_clock(self.offset_ms)) else {
+            return Vec::new();
+        };
+        match self.manner {
+            Manner::Honest => vec![(Duration::ZERO, right)],
+            Manner::Kiss(code) => {
+                right[1] = STRATUM_KISS;
+                right[12..16].copy_from_slice(&code);
+                vec![(Duration::ZERO, right)]
+            }
+            Manner::Rubbish { packets, gap } => (0..packets)
+                .map(|index| (gap * index, rubbish(&right, index, chance)))
+                .collect(),
+            Manner::Silent => Vec::new(),
+        }
+    }
+}
+
+/// A packet that a client must not take for the answer, made from the one that it should.
+fn rubbish(right: &[u8], index: u32, chance: &mut Chance) -> Vec<u8> {
+    let mut packet = right.to_vec();
+    match index % 8 {
+        // Another request's origin, by one bit and altogether.
+        0 => packet[31] ^= 1,
+        1 => chance.fill(&mut packet[24..32]),
+        // A client's packet, a broadcast, an unknown version.
+        2 => packet[0] = packet[0] & !7 | MODE_CLIENT,
+        3 => packet[0] = packet[0] & !7 | MODE_BROADCAST,
+        4 => packet[0] &= 7,
+        // The clock was never set.
+        5 => packet[0] |= LEAP_UNKNOWN,
+        6 => packet.truncate(usize::try_from(index / 8).unwrap_or(0) % PACKET_BYTES),
+        _ => chance.fill(&mut packet),
+    }
+    packet
+}
 
 /// The answer to a client's request received at `now`. None when it is no request.
 pub fn answer(request: &[u8], now: SystemTime) -> Option<Vec<u8>> {
@@ -53,6 +145,9 @@ fn timestamp(time: SystemTime) -> u64 {
 const PACKET_BYTES: usize = 48;
 const MODE_CLIENT: u8 = 3;
 const MODE_SERVER: u8 = 4;
+const MODE_BROADCAST: u8 = 5;
+const LEAP_UNKNOWN: u8 = 0xc0;
+const STRATUM_KISS: u8 = 0;
 /// One step from a reference clock.
 const STRATUM: u8 = 2;
 /// About a microsecond.
@@ -86,6 +181,29 @@ mod tests {
             packet[40..48],
             (3_155_673_600_u64 << 32 | 1 << 31).to_be_bytes()
         );
+    }
+
+    #[test]
+    fn each_manner_answers_in_its_own_way() {
+        let mut request = [0; PACKET_BYTES];
+        request[0] = 0x23;
+        request[40..].copy_from_slice(b"originxx");
+        let chance = &mut Chance::new(1);
+        let mut answers = |manner| TimeServer::answering(manner).answers(&request, chance);
+        assert_eq!(answers(Manner::Honest).len(), 1);
+        assert_eq!(answers(Manner::Silent), []);
+        let kiss = &answers(Manner::Kiss(*b"DENY"))[0].1;
+        assert_eq!((kiss[1], &kiss[12..16]), (0, &b"DENY"[..]));
+        let rubbish = answers(Manner::Rubbish {
+            packets: 800,
+            gap: Duration::from_millis(1),
+        });
+        assert_eq!(rubbish.len(), 800);
+        assert_eq!(rubbish[799].0, Duration::from_millis(799));
+        let is_an_answer = |packet: &[u8]| {
+            packet.len() == PACKET_BYTES && packet[0] == 0x24 && packet[24..32] == request[40..]
+        };
+        assert!(!rubbish.iter().any(|(_, packet)| is_an_answer(packet)));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 mod build;
 mod packages;
 mod rebuild;
+mod servers;
 mod step;
 mod tally;
 mod verify;

@@ -45,6 +45,10 @@ const PACKAGES: &[(&str, &str)] = &[
     ),
     ("gdisk", "tests: a second opinion on the partition table"),
     (
+        "genisoimage",
+        "tests: writes the disc with an OVF environment",
+    ),
+    (
         "golang-github-vmware-govmomi-dev",
         "tests: imports the OVA with VMware's client library",
     ),
@@ -52,6 +56,10 @@ const PACKAGES: &[(&str, &str)] = &[
     ("grub-common", "image: grub-mkimage"),
     ("grub-efi-amd64-bin", "image: boot loader for UEFI"),
     ("grub-pc-bin", "image: boot loader for BIOS"),
+    (
+        "iproute2",
+        "tests: the network that foreign servers share with the appliance",
+    ),
     ("libc6-dev", "static linking of what runs in the VM"),
     ("libelf-dev", "kernel build: objtool"),
     (
@@ -73,12 +81,20 @@ const PACKAGES: &[(&str, &str)] = &[
         "tests: makes keys to sign with, a second opinion on signatures",
     ),
     ("ovmf", "UEFI firmware for the virtual machines"),
+    (
+        "python3",
+        "tests: serves the private page beside foreign servers",
+    ),
     ("qemu-system-x86", "runs the virtual machines"),
     ("qemu-utils", "tests: a second opinion on qcow2 and VMDK"),
     ("tshark", "tests: a second opinion on the captures"),
     (
         "virt-v2v",
         "tests: reads the OVA as a migration off VMware does",
+    ),
+    (
+        "xorriso",
+        "tests: a second writer of discs for the reader of them",
     ),
     ("xz-utils", "kernel build: unpacks the source"),
     ("zstd", "kernel build: compresses the kernel"),
@@ -109,7 +125,7 @@ pub fn ensure(needs: Needs) -> Result<(), Failed> {
         );
         return Err(Failed { why });
     }
-    step::run("apt-get update", apt().arg("update").stdout(Stdio::null()))?;
+    update()?;
     let mut command = apt();
     command
         .args(["install", "--yes", "--no-install-recommends"])
@@ -117,7 +133,13 @@ pub fn ensure(needs: Needs) -> Result<(), Failed> {
     step::run(&install, command.stdout(Stdio::null()))
 }
 
-fn apt() -> Command {
+/// Fetches the lists of packages, which takes root.
+pub fn update() -> Result<(), Failed> {
+    step::run("apt-get update", apt().arg("update").stdout(Stdio::null()))
+}
+
+/// apt-get, which asks nothing.
+pub fn apt() -> Command {
     let mut command = Command::new("apt-get");
     command
         .env("DEBIAN_FRONTEND", "noninteractive")

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crate::build;
 use crate::packages::{self, Needs};
+use crate::servers;
 use crate::step::{self, Failed};
 use crate::tally::Tally;
 
@@ -43,6 +44,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
 
 fn all(tally: &mut Tally, long: bool) -> Result<(), Failed> {
     packages::ensure(Needs::All)?;
+    servers::ensure()?;
     check(
         tally,
         "format",

@@ -4,31 +4,26 @@
     reason = "a panic is a test's report, in its helpers too"
 )]
 
+mod bench;
+
+mod hostile;
+mod ipv6;
+
 use std::io;
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use qemu::temp::TempDir;
+use bench::{A_WHILE, Bench, MAC, SOON, WORDS, serve_echo};
 use smoltcp::socket::tcp::State;
 use tests::audit::Policy;
-use tests::guest::{Guest, Stream};
+use tests::guest::Guest;
 use tests::network::address::{
-    APPLICATION, APPLICATION_NAME, EDGE, EDGE_NAME, GATEWAY, GUEST, RESOLVER, TIME_SERVER,
+    APPLICATION, APPLICATION_NAME, EDGE, EDGE_NAME, GATEWAY, GUEST, RESOLVER,
 };
 use tests::network::http::{PAGE_MARKER, pattern_byte};
 use tests::network::service::{Answerer, Echo};
-use tests::network::{LeaseTerms, Network};
-
-/// Ample for anything that does happen.
-const SOON: Duration = Duration::from_secs(10);
-
-/// Enough to believe that something does not happen.
-const A_WHILE: Duration = Duration::from_millis(150);
+use tests::network::{LeaseTerms, RouterTerms};
 
 #[test]
 fn a_guest_gets_a_lease_with_router_and_resolver() {
@@ -305,11 +300,11 @@ fn the_audit_passes_a_good_guest_and_catches_a_bad_one() {
     assert_eq!(violations(&bench, &[APPLICATION]), [""; 0]);
     assert!(violations(&bench, &[])[0].contains("TCP SYN to 10.77.0.80:80"));
 
-    let mut router_solicitation = vec![0x33, 0x33, 0, 0, 0, 2];
-    router_solicitation.extend(MAC);
-    router_solicitation.extend([0x86, 0xdd]);
-    router_solicitation.resize(62, 0);
-    bench.guest.send_frame(&router_solicitation).unwrap();
+    let mut broken = vec![0x33, 0x33, 0, 0, 0, 2];
+    broken.extend(MAC);
+    broken.extend([0x86, 0xdd]);
+    broken.resize(62, 0);
+    bench.guest.send_frame(&broken).unwrap();
     let is_ipv6 = |frame: &tests::pcap::Frame| frame.bytes.get(12..14) == Some(&[0x86, 0xdd]);
     assert!(bench.network.capture().wait_for(SOON, is_ipv6));
     assert!(violations(&bench, &[APPLICATION])[0].contains("IPv6"));
@@ -318,6 +313,7 @@ fn the_audit_passes_a_good_guest_and_catches_a_bad_one() {
 #[test]
 fn the_capture_opens_in_tshark() {
     let mut bench = Bench::with_lease();
+    bench.network.set_router(Some(RouterTerms::default()));
     bench.resolve(EDGE_NAME).unwrap();
     bench.network.capture().flush().unwrap();
     let output = match Command::new("tshark").arg("-r").arg(&bench.pcap).output() {
@@ -333,132 +329,6 @@ fn the_capture_opens_in_tshark() {
         text.contains("DHCP ACK") && text.contains(EDGE_NAME),
         "{text}"
     );
+    assert!(text.contains("Router Advertisement"), "{text}");
     assert!(!text.contains("Malformed"), "{text}");
-}
-
-const MAC: [u8; 6] = [0x00, 0x50, 0x56, 0, 0, 1];
-
-const WORDS: &[u8] = b"outgate";
-
-/// A network and one guest in it.
-struct Bench {
-    // Unplugged before the network ends.
-    guest: Guest,
-    network: Network,
-    pcap: PathBuf,
-    _folder: TempDir,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let folder = TempDir::new("outgate-bench").unwrap();
-        let pcap = folder.path().join("network.pcap");
-        let network = Network::start(&pcap, 1).unwrap();
-        let guest = Guest::plug(&network.socket(), MAC).unwrap();
-        Self {
-            guest,
-            network,
-            pcap,
-            _folder: folder,
-        }
-    }
-
-    fn with_lease() -> Self {
-        let mut bench = Self::new();
-        bench.guest.take_lease(SOON).unwrap().unwrap();
-        bench
-    }
-
-    /// An echo server on the host in the edge's place; the function ends it.
-    fn start_edge(&self) -> (SocketAddr, impl FnOnce() + use<>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        self.network.set_edge(address);
-        (address, serve_echo(listener))
-    }
-
-    fn resolve(&mut self, name: &str) -> Option<Option<Ipv4Addr>> {
-        self.resolve_within(name, SOON)
-    }
-
-    /// None without an answer; the inner None when there is no such address.
-    fn resolve_within(&mut self, name: &str, timeout: Duration) -> Option<Option<Ipv4Addr>> {
-        let mut query = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-        for label in name.split('.') {
-            query.push(u8::try_from(label.len()).unwrap());
-            query.extend(label.as_bytes());
-        }
-        query.extend([0, 0, 1, 0, 1]);
-        let answer = self
-            .guest
-            .ask(SocketAddrV4::new(RESOLVER, 53), &query, timeout)
-            .unwrap()?;
-        let address = answer.last_chunk::<4>().copied().map(Ipv4Addr::from);
-        Some(address.filter(|_| answer[7] == 1))
-    }
-
-    fn ask_time(&mut self) -> Option<i64> {
-        self.ask_time_within(SOON)
-    }
-
-    /// Seconds since 1900.
-    fn ask_time_within(&mut self, timeout: Duration) -> Option<i64> {
-        let mut question = [0; 48];
-        question[0] = 0x23;
-        let server = SocketAddrV4::new(TIME_SERVER, 123);
-        let answer = self.guest.ask(server, &question, timeout).unwrap()?;
-        Some(i64::from(u32::from_be_bytes(
-            answer[40..44].try_into().unwrap(),
-        )))
-    }
-
-    /// A request to the private application, and everything until it closes.
-    fn request(&mut self, request: &[u8], finish: bool) -> String {
-        let stream = self.guest.connect(APPLICATION, SOON).unwrap().unwrap();
-        let answer = self
-            .guest
-            .converse(stream, request, finish, SOON, |_| false)
-            .unwrap()
-            .unwrap();
-        String::from_utf8(answer).unwrap()
-    }
-
-    fn echo(&mut self, stream: Stream) -> io::Result<()> {
-        assert_eq!(self.echo_within(stream, SOON)?.as_deref(), Some(WORDS));
-        Ok(())
-    }
-
-    fn echo_within(&mut self, stream: Stream, timeout: Duration) -> io::Result<Option<Vec<u8>>> {
-        self.guest.converse(stream, WORDS, false, timeout, |words| {
-            words.len() >= WORDS.len()
-        })
-    }
-}
-
-/// Echoes each connection on a thread of its own. The returned function ends the listener.
-fn serve_echo(listener: TcpListener) -> impl FnOnce() + use<> {
-    let address = listener.local_addr().unwrap();
-    let ended = Arc::new(AtomicBool::new(false));
-    let ended_for_thread = Arc::clone(&ended);
-    let thread = thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            if ended_for_thread.load(Ordering::SeqCst) {
-                return;
-            }
-            thread::spawn(move || echo(&stream));
-        }
-    });
-    move || {
-        ended.store(true, Ordering::SeqCst);
-        TcpStream::connect(address).unwrap();
-        thread.join().unwrap();
-    }
-}
-
-fn echo(stream: &TcpStream) {
-    let (mut reader, mut writer) = (stream, stream);
-    if io::copy(&mut reader, &mut writer).is_ok() {
-        // An error means that the other side is gone.
-        let _ = stream.shutdown(Shutdown::Write);
-    }
 }
