@@ -37,11 +37,12 @@ fn with_its_battery_clock_in_1970_2000_next_year_2038_or_2106_a_machine_connects
         "2106-02-08",
     ] {
         let (stamp, moved_s) = connected_at(&scene, Rtc::At(format!("{time}T00:00:00")));
-        // A clock in the past is raised to the floor before anybody is asked.
-        let was_ahead = moved_s < -300.0 * 86_400.0;
+        // A clock in the past is raised to the floor before anybody is asked. So is that of 2106: the
+        // machine's battery clock has two digits, which Linux takes for 2006.
+        let is_ahead = [next_year.as_str(), "2038-01-20"].contains(&time);
         assert_eq!(
-            was_ahead,
-            time > date(now_s()).as_str(),
+            moved_s < -300.0 * 86_400.0,
+            is_ahead,
             "{time}: moved {moved_s} s"
         );
         eprintln!("{time}: connected at {stamp:.2} s, and with the right time at {usual:.2} s");

@@ -53,7 +53,7 @@ pub const ASK_APART: Duration = Duration::from_secs(2);
 pub const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// A clock whose epoch differs by less was read twice, not set.
 pub const JUMP_MIN: Duration = Duration::from_millis(128);
-/// No time from this on is believed: 2160, where NTP's second era has no meaning to this machine.
+/// No time from this on, 2160, is believed: whoever tells it has no clock that could be mended by it.
 pub const CEILING_US: RealMicros = 5_995_814_400_000_000;
 
 /// Both clocks, read together.

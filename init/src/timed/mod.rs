@@ -20,6 +20,7 @@ use connector_proto::local::{FromTimed, Sample, ToTimed};
 use connector_proto::time::Instant;
 use rustix::event::{PollFd, PollFlags};
 
+use crate::build_info;
 use crate::channel::{Channel, Received};
 use crate::clock;
 use crate::readiness::wait;
@@ -50,6 +51,8 @@ pub fn run() -> io::Result<()> {
 
 struct Timed {
     channel: Channel,
+    /// When the image was built, in seconds since 1970.
+    built_s: u32,
     servers: Servers,
     resolvers: Vec<IpAddr>,
     lookups: Vec<Lookup>,
@@ -76,6 +79,7 @@ impl Timed {
     fn new(channel: Channel) -> Self {
         Self {
             channel,
+            built_s: build_info::read().epoch_s,
             servers: Servers::default(),
             resolvers: Vec::new(),
             lookups: Vec::new(),
@@ -173,7 +177,7 @@ impl Timed {
         self.asked_at = Some(now);
         let mut questions = Vec::new();
         for server in asked {
-            match Question::ask(SocketAddr::new(server, PORT)) {
+            match Question::ask(SocketAddr::new(server, PORT), self.built_s) {
                 Ok(question) => questions.push(question),
                 Err(error) => {
                     log::info!("{server}: cannot ask: {error}");

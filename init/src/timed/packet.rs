@@ -70,11 +70,12 @@ pub fn request(nonce: [u8; 8]) -> [u8; PACKET_LEN] {
     packet
 }
 
-/// Parses the answer to a request with this nonce. Extensions and authenticators are not looked at.
+/// Parses the answer to a request with this nonce, on a machine whose image was built at `built_s`
+/// (seconds since 1970). Extensions and authenticators are not looked at.
 ///
 /// # Errors
 /// If it is none, or the server's time cannot be used.
-pub fn parse(packet: &[u8], nonce: [u8; 8]) -> Result<Reply, ReplyError> {
+pub fn parse(packet: &[u8], nonce: [u8; 8], built_s: u32) -> Result<Reply, ReplyError> {
     let packet: &[u8; PACKET_LEN] = packet.first_chunk().ok_or(ReplyError::NotNtp)?;
     let version = (packet[0] >> 3) & 7;
     if packet[0] & 7 != MODE_SERVER || !(3..=4).contains(&version) {
@@ -99,8 +100,8 @@ pub fn parse(packet: &[u8], nonce: [u8; 8]) -> Result<Reply, ReplyError> {
     if root_distance_us > ROOT_DISTANCE_MAX_US {
         return Err(ReplyError::RootDistance(root_distance_us));
     }
-    let received_us = unix_micros(bytes8(packet, RECEIVE)).ok_or(ReplyError::NotSynchronised)?;
-    let sent_us = unix_micros(bytes8(packet, TRANSMIT)).ok_or(ReplyError::NotSynchronised)?;
+    let time = |at| unix_micros(bytes8(packet, at), built_s).ok_or(ReplyError::NotSynchronised);
+    let (received_us, sent_us) = (time(RECEIVE)?, time(TRANSMIT)?);
     if sent_us < received_us {
         return Err(ReplyError::Timestamps);
     }
@@ -114,18 +115,19 @@ pub fn parse(packet: &[u8], nonce: [u8; 8]) -> Result<Reply, ReplyError> {
 
 /// An NTP timestamp as microseconds since 1970; `None` for zero, which means "unknown".
 ///
-/// Seconds count from 1900 and wrap in February 2036. A value before 2024 is of the next era, so
-/// this holds until 2160.
-fn unix_micros(timestamp: [u8; 8]) -> Option<i64> {
+/// Seconds count from 1900 and wrap in February 2036 (RFC 5905 section 6). Of the eras, the one is
+/// meant that brings the time within 68 years of the image's build: a server whose clock stands in
+/// the past says the past, and not a time after 2100.
+fn unix_micros(timestamp: [u8; 8], built_s: u32) -> Option<i64> {
     let timestamp = u64::from_be_bytes(timestamp);
     if timestamp == 0 {
         return None;
     }
-    let seconds = timestamp >> 32;
-    let era = if seconds < NTP_2024 { 1 << 32 } else { 0 };
-    let micros_of_second = ((timestamp & 0xffff_ffff) * 1_000_000) >> 32;
-    let unix_seconds = seconds + era - NTP_1970;
-    i64::try_from(unix_seconds * 1_000_000 + micros_of_second).ok()
+    let built_s = i64::from(built_s);
+    let seconds = i64::try_from(timestamp >> 32).ok()? - NTP_1970;
+    let since_build = (seconds - built_s + ERA_S / 2).rem_euclid(ERA_S) - ERA_S / 2;
+    let micros_of_second = i64::try_from(((timestamp & 0xffff_ffff) * 1_000_000) >> 32).ok()?;
+    Some((built_s + since_build) * 1_000_000 + micros_of_second)
 }
 
 /// NTP's short format, 16 bits of seconds and 16 of fraction, in microseconds.
@@ -147,7 +149,7 @@ pub fn fuzz_ntp(data: &[u8]) {
     let nonce = data
         .get(ORIGIN..ORIGIN + 8)
         .and_then(|bytes| bytes.try_into().ok());
-    if let Ok(reply) = parse(data, nonce.unwrap_or_default()) {
+    if let Ok(reply) = parse(data, nonce.unwrap_or_default(), BUILT_S) {
         assert!(reply.sent_us >= reply.received_us, "an answer takes time");
         assert!(
             (1..=STRATUM_MAX).contains(&reply.stratum),
@@ -166,9 +168,11 @@ const MODE_SERVER: u8 = 4;
 const LEAP_ALARM: u8 = 3;
 const STRATUM_MAX: u8 = 15;
 /// Seconds from 1900 to 1970.
-const NTP_1970: u64 = 2_208_988_800;
-/// Seconds from 1900 to 2024-01-01.
-const NTP_2024: u64 = 3_913_056_000;
+const NTP_1970: i64 = 2_208_988_800;
+/// Seconds of an era.
+const ERA_S: i64 = 1 << 32;
+/// 2024-01-01: when the image of the fuzzer and the tests was built.
+const BUILT_S: u32 = 1_704_067_200;
 // Byte offsets of the fields.
 const ROOT_DELAY: usize = 4;
 const ROOT_DISPERSION: usize = 8;
@@ -193,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_good_answer_is_read() {
-        let reply = parse(&answer(), NONCE).unwrap();
+        let reply = parse(&answer(), NONCE, BUILT_S).unwrap();
         assert_eq!(reply.received_us, 1_767_225_600_500_000); // 2026-01-01T00:00:00.5Z
         assert_eq!(reply.sent_us, 1_767_225_600_750_000);
         assert_eq!(reply.root_distance_us, 500_000 / 2 + 250_000);
@@ -225,7 +229,7 @@ mod tests {
         for (number, (change, error)) in cases.into_iter().enumerate() {
             let mut packet = answer();
             change(&mut packet);
-            assert_eq!(parse(&packet, NONCE), Err(error), "case {number}");
+            assert_eq!(parse(&packet, NONCE, BUILT_S), Err(error), "case {number}");
         }
     }
 
@@ -234,19 +238,32 @@ mod tests {
         let mut packet = answer();
         kiss(&mut packet, b"DENY");
         packet[ORIGIN] ^= 1;
-        assert_eq!(parse(&packet, NONCE), Err(ReplyError::Origin));
+        assert_eq!(parse(&packet, NONCE, BUILT_S), Err(ReplyError::Origin));
     }
 
     #[test]
     fn timestamps_go_on_after_2036() {
         assert_eq!(
-            unix_micros([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]),
+            unix_micros([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0], BUILT_S),
             Some(2_085_978_495_000_000)
         );
         assert_eq!(
-            unix_micros([0, 0, 0, 1, 0, 0, 0, 0]),
+            unix_micros([0, 0, 0, 1, 0, 0, 0, 0], BUILT_S),
             Some(2_085_978_497_000_000)
         );
+    }
+
+    #[test]
+    fn a_server_whose_clock_stands_in_the_past_is_of_the_past_and_not_of_the_next_era() {
+        for unix_s in [0, 946_684_800, 1_451_606_400, 1_704_067_199, 3_800_000_000] {
+            let seconds = u32::try_from((unix_s + NTP_1970) % ERA_S).unwrap();
+            let mut timestamp = [0, 0, 0, 0, 0x80, 0, 0, 0];
+            timestamp[..4].copy_from_slice(&seconds.to_be_bytes());
+            assert_eq!(
+                unix_micros(timestamp, BUILT_S),
+                Some(unix_s * 1_000_000 + 500_000)
+            );
+        }
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Question {
     socket: UdpSocket,
     nonce: [u8; 8],
     sent: SentAt,
+    /// When the image was built, which tells NTP's eras apart.
+    built_s: u32,
     /// Packets that were no answer to it.
     ignored: u32,
 }
@@ -43,7 +45,7 @@ impl Question {
     ///
     /// # Errors
     /// If there is no way to the server, or no randomness.
-    pub fn ask(server: SocketAddr) -> io::Result<Self> {
+    pub fn ask(server: SocketAddr, built_s: u32) -> io::Result<Self> {
         let socket = connected(server)?;
         let mut nonce = [0; 8];
         getrandom::fill(&mut nonce)?;
@@ -59,6 +61,7 @@ impl Question {
             socket,
             nonce,
             sent,
+            built_s,
             ignored: 0,
         })
     }
@@ -86,7 +89,11 @@ impl Question {
                 Err(error) => return Some(Answer::Failed(error)),
             };
             let arrived = clock::boot_now();
-            match packet::parse(buffer.get(..len).unwrap_or_default(), self.nonce) {
+            match packet::parse(
+                buffer.get(..len).unwrap_or_default(),
+                self.nonce,
+                self.built_s,
+            ) {
                 Ok(reply) => {
                     let sample = round::sample(self.server, self.sent, arrived, &reply);
                     let unusable = Answer::Unusable(ReplyError::Timestamps);
@@ -115,6 +122,8 @@ mod tests {
 
     use super::*;
 
+    const BUILT_S: u32 = 1_704_067_200;
+
     #[test]
     fn the_answer_is_found_among_any_number_of_packets_that_are_none() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
@@ -122,7 +131,7 @@ mod tests {
             server
                 .set_read_timeout(Some(Duration::from_secs(10)))
                 .unwrap();
-            let mut question = Question::ask(server.local_addr().unwrap()).unwrap();
+            let mut question = Question::ask(server.local_addr().unwrap(), BUILT_S).unwrap();
             let mut request = [0; 512];
             let (len, client) = server.recv_from(&mut request).unwrap();
             for bytes in [&[0xff; 400][..], &request[..len], &[], &answer([9; 8])] {
@@ -147,7 +156,7 @@ mod tests {
             .unwrap()
             .local_addr()
             .unwrap();
-        let mut question = Question::ask(gone).unwrap();
+        let mut question = Question::ask(gone, BUILT_S).unwrap();
         assert!(matches!(question.read(), Some(Answer::Failed(_))));
     }
 

@@ -59,7 +59,7 @@ impl fmt::Display for ResolveError {
         match self {
             Self::Cut { resolver, why } => write!(
                 f,
-                "DNS server {resolver} has a long answer, and TCP fails ({why}): let TCP 53 out to it"
+                "DNS server {resolver} has a long answer, and TCP fails ({why}): let TCP 53 out, or set another"
             ),
             Self::Name(error) => write!(f, "{error}"),
             Self::NoAddress { resolver } => write!(

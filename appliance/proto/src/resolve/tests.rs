@@ -246,7 +246,7 @@ fn an_exchange_over_tcp_that_fails_is_named_with_its_remedy() {
         };
         let text = error.to_string();
         assert!(
-            text.contains(why) && text.ends_with("let TCP 53 out to it"),
+            text.contains(why) && text.ends_with("let TCP 53 out, or set another"),
             "{text}"
         );
     }
