@@ -183,12 +183,15 @@ fn a_renewal_that_is_refused_for_another_address_brings_the_tunnel_back_within_1
 #[test]
 fn with_address_gateway_resolver_and_ntp_set_by_properties_no_dhcp_is_spoken() {
     let mut scene = scene!("static");
+    // One by its name, which is looked up before the clock is right.
+    let name = "ntp.outgate.example";
+    scene.lab.network().set_name(name, TIME_SERVER);
     let options = BootOptions {
         settings: vec![
             ("address", "10.77.0.20/24".to_owned()),
             ("gateway", GATEWAY.to_string()),
             ("resolvers", RESOLVER.to_string()),
-            ("ntp", TIME_SERVER.to_string()),
+            ("ntp", name.to_owned()),
         ],
         ..BootOptions::default()
     };
