@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use connector_proto::edge_time::Answer;
 use connector_proto::local::{EdgeSample, EdgeText};
 use connector_proto::time::Instant;
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
+use rustls::CertificateError;
+use rustls::client::danger::ServerCertVerified;
+use rustls::pki_types::{CertificateDer, UnixTime};
 
 use crate::issuer;
+use crate::verifier::Judgement;
 
 /// How often the time of verification is moved. Once does for an edge's own certificate; more, for
 /// certificates between it and the CA.
@@ -35,36 +35,19 @@ impl Dates {
     }
 }
 
-/// Verifies as `inner` does, at a time when the chain is valid. For one connection.
+/// Accepts a certificate that is valid at some time, and notes whether that is now. For one connection.
 #[derive(Debug)]
-pub struct AtItsOwnTime {
-    inner: Arc<WebPkiServerVerifier>,
-    dates: Arc<Dates>,
-}
+pub struct AtItsOwnTime(pub Arc<Dates>);
 
-impl AtItsOwnTime {
-    /// Asks `inner`, and notes in `dates` whether it had to be asked about another time than now.
-    #[must_use]
-    pub const fn new(inner: Arc<WebPkiServerVerifier>, dates: Arc<Dates>) -> Self {
-        Self { inner, dates }
-    }
-}
-
-impl ServerCertVerifier for AtItsOwnTime {
-    fn verify_server_cert(
+impl Judgement for AtItsOwnTime {
+    fn judge(
         &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
+        certificate: &CertificateDer<'_>,
         now: UnixTime,
+        verify: &dyn Fn(UnixTime) -> Result<ServerCertVerified, rustls::Error>,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let verify = |at| {
-            let inner = &self.inner;
-            inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, at)
-        };
         let mut result = verify(now);
-        self.dates.0.store(result.is_ok(), Ordering::Relaxed);
+        self.0.0.store(result.is_ok(), Ordering::Relaxed);
         for _ in 0..DATES_MAX {
             let Err(rustls::Error::InvalidCertificate(error)) = &result else {
                 break;
@@ -77,31 +60,7 @@ impl ServerCertVerifier for AtItsOwnTime {
             };
             result = verify(at);
         }
-        result.map_err(|error| issuer::named(error, end_entity))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner
-            .verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner
-            .verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
+        result.map_err(|error| issuer::named(error, certificate))
     }
 }
 

@@ -6,10 +6,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, DigitallySignedStruct, OtherError, SignatureScheme};
+use rustls::client::danger::ServerCertVerified;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::{CertificateError, OtherError};
+
+use crate::verifier::Judgement;
 
 /// A certificate of another authority than the pinned one, and that authority's name for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,46 +36,18 @@ pub fn named(error: rustls::Error, certificate: &CertificateDer<'_>) -> rustls::
     }
 }
 
-/// Accepts what the verifier in it accepts and nothing else, and names foreign issuers.
+/// Accepts what verifies now and nothing else, and names foreign issuers.
 #[derive(Debug)]
-pub struct Naming(pub Arc<WebPkiServerVerifier>);
+pub struct Naming;
 
-impl ServerCertVerifier for Naming {
-    fn verify_server_cert(
+impl Judgement for Naming {
+    fn judge(
         &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
+        certificate: &CertificateDer<'_>,
         now: UnixTime,
+        verify: &dyn Fn(UnixTime) -> Result<ServerCertVerified, rustls::Error>,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.0
-            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-            .map_err(|error| named(error, end_entity))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0
-            .verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0
-            .verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        verify(now).map_err(|error| named(error, certificate))
     }
 }
 

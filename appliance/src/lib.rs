@@ -7,8 +7,8 @@
 //! 3. [`tunnel`] and [`session`]: one connection to the edge, one session; both go on in `turn`s that
 //!    never block. [`pump`] carries a session's bytes.
 //! 4. [`reach`]: TCP to the edge, directly or through an HTTP [`proxy`].
-//! 5. [`lookup`], [`dial`], [`tls`]: names, TCP, TLS. [`edge_time`]: whom to believe
-//!    while the clock may be wrong; [`issuer`]: who inspects TLS on the way.
+//! 5. [`lookup`], [`dial`], [`tls`]: names, TCP, TLS. [`verifier`]: what is made of a certificate's verdict, by
+//!    [`edge_time`] while the clock may be wrong, and by [`issuer`] where TLS is inspected on the way.
 //! 6. [`store`], [`identity`], [`edge_name`]: the state record, the key pair, the edge's name.
 //! 7. [`clock`], [`logger`].
 //!
@@ -32,6 +32,7 @@ pub mod edge_time;
 pub mod issuer;
 pub mod lookup;
 pub mod tls;
+pub mod verifier;
 
 pub mod edge_name;
 pub mod identity;

@@ -20,6 +20,7 @@ use rustls::{
 use crate::edge_time::{AtItsOwnTime, Dates};
 use crate::interest::Interest;
 use crate::issuer::Naming;
+use crate::verifier::Judged;
 
 /// Bytes that may wait to be encrypted and sent, per connection.
 const SEND_BUFFER_MAX: usize = 64 * 1024;
@@ -46,7 +47,7 @@ impl Pinned {
         let verifier = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider())
             .build()
             .map_err(|error| rustls::Error::General(error.to_string()))?;
-        let verifier = Arc::new(Naming(verifier));
+        let verifier = Arc::new(Judged::new(verifier, Naming));
         let config = |alpn: &[u8]| -> Result<Arc<ClientConfig>, rustls::Error> {
             let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(state.private_key.clone()));
             let chain = vec![CertificateDer::from(identity.certificate.clone())];
@@ -75,7 +76,7 @@ impl Pinned {
             .build()
             .map_err(|error| rustls::Error::General(error.to_string()))?;
         let dates = Arc::new(Dates::default());
-        let verifier = Arc::new(AtItsOwnTime::new(verifier, dates.clone()));
+        let verifier = Arc::new(Judged::new(verifier, AtItsOwnTime(dates.clone())));
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .dangerous()
