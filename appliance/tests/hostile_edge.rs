@@ -7,6 +7,8 @@
 mod edge;
 #[path = "hostile_edge/machine.rs"]
 mod machine;
+#[path = "common/partition.rs"]
+mod partition;
 
 #[path = "hostile_edge/path.rs"]
 mod path;

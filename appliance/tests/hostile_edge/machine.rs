@@ -1,6 +1,6 @@
 //! The connector's loop in a thread, and the other end of its local channel.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::FileExt as _;
@@ -21,6 +21,7 @@ use connector_proto::record::{self, Record, State};
 use connector_sys::packet_channel::{self, Received};
 
 use crate::edge::{HostileEdge, KEY};
+use crate::partition;
 
 /// How long a step may take on a busy machine.
 pub const STEP_MAX: Duration = Duration::from_secs(30);
@@ -37,7 +38,7 @@ impl Machine {
     }
 
     pub fn start_with(edge: &HostileEdge, is_right: bool) -> Self {
-        let machine = Self::boot(Some(edge.text()), partition());
+        let machine = Self::boot(Some(edge.text()), partition::blank());
         machine.send(&ToConnector::Clock { is_right }, None);
         machine.send_network(Some(network(OUTSIDE)));
         machine
@@ -45,7 +46,7 @@ impl Machine {
 
     /// A machine whose state record says `state`, with a right clock and this network.
     pub fn start_enrolled(state: State, network: Network) -> Self {
-        let disk = partition();
+        let disk = partition::blank();
         let record = Record {
             generation: 1,
             state,
@@ -170,20 +171,6 @@ pub fn wait_readable_for(fd: &impl std::os::fd::AsFd, at_most: Duration) -> bool
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let timeout = Timespec::try_from(at_most).unwrap();
     poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&timeout)).unwrap() > 0
-}
-
-/// A blank state partition in a file without a name.
-fn partition() -> File {
-    let id = format!("{:?}", thread::current().id());
-    let path = std::env::temp_dir().join(format!("outgate-edge-{}-{id}", std::process::id()));
-    std::fs::write(&path, vec![0; 1024 * 1024]).unwrap();
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&path)
-        .unwrap();
-    std::fs::remove_file(path).unwrap();
-    file
 }
 
 /// A network in which the machine has this address, and no resolver.

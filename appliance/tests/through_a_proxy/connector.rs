@@ -1,6 +1,5 @@
 //! The connector's tunnels and sessions, driven without its loop; and the whole connector in a thread.
 
-use std::fs::OpenOptions;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::thread::{self, JoinHandle};
@@ -28,6 +27,7 @@ use connector_proto::record::{Identity, State};
 use connector_sys::packet_channel::{self, Received};
 
 use crate::edge::{EDGE_NAME, EDGE_PORT, TestEdge};
+use crate::partition;
 
 /// How long a step may take on a busy machine.
 const STEP_MAX: Duration = Duration::from_secs(30);
@@ -298,7 +298,7 @@ impl Machine {
             fingerprint: FINGERPRINT,
             version: "0.0.0".parse().unwrap(),
         };
-        machine.send(&start, Some(&blank_partition()));
+        machine.send(&start, Some(&partition::blank().into()));
         machine.send(&ToConnector::Clock { is_right: true }, None);
         let network = Network {
             ipv4: Some(lease()),
@@ -367,19 +367,6 @@ fn lease() -> Lease {
         lease_s: 3_600,
         origin: LeaseOrigin::Static,
     }
-}
-
-fn blank_partition() -> OwnedFd {
-    let id = format!("{:?}", thread::current().id());
-    let path = std::env::temp_dir().join(format!("outgate-proxied-{}-{id}", std::process::id()));
-    std::fs::write(&path, vec![0; 1024 * 1024]).unwrap();
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&path)
-        .unwrap();
-    std::fs::remove_file(path).unwrap();
-    file.into()
 }
 
 fn wait_readable(descriptor: &OwnedFd) {

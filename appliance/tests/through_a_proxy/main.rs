@@ -9,6 +9,8 @@
 
 mod connector;
 mod edge;
+#[path = "../common/partition.rs"]
+mod partition;
 mod proxy;
 
 use std::io::{Read as _, Write as _};
