@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use tests::appliance::BootOptions;
+use tests::appliance::{Appliance, BootOptions};
 use tests::audit::Policy;
 use tests::network::address::{APPLICATION, HOSTILE, RESOLVER, SECOND_RESOLVER, TIME_SERVER};
 use tests::network::datagram::Datagram;
@@ -41,13 +41,7 @@ fn forged_answers_are_ignored_and_the_honest_one_is_taken() {
             .count(),
         0
     );
-    assert!(
-        !appliance
-            .console()
-            .text()
-            .contains("Service connector ended")
-    );
-    scene.lab.assert_only_allowed_traffic(&[APPLICATION]);
+    assert_unharmed(&scene, &appliance);
 }
 
 #[test]
@@ -71,13 +65,7 @@ fn an_answer_that_is_truncated_is_asked_for_over_tcp_and_64_kib_of_loops_are_ign
         .set_resolver(RESOLVER, over_tcp(OverTcp::Only));
     expect(appliance.wait_for(CONNECTED, STEP_MAX));
     assert_eq!(scene.fetch(PAGE).status, 200);
-    assert!(
-        !appliance
-            .console()
-            .text()
-            .contains("Service connector ended")
-    );
-    scene.lab.assert_only_allowed_traffic(&[APPLICATION]);
+    assert_unharmed(&scene, &appliance);
 }
 
 #[test]
@@ -152,4 +140,11 @@ fn a_restarted_machine_finds_its_edge_without_dns() {
 fn asks_name(frame: &Frame) -> bool {
     let to = Datagram::parse(&frame.bytes).map(|datagram| datagram.to);
     frame.direction == Direction::FromGuest && to.as_ref().map(SocketAddr::port) == Some(53)
+}
+
+/// The connector has run all the time, and asked nobody it should not.
+fn assert_unharmed(scene: &Scene, appliance: &Appliance) {
+    let text = appliance.console().text();
+    assert!(!text.contains("Service connector ended"), "{text}");
+    scene.lab.assert_only_allowed_traffic(&[APPLICATION]);
 }
