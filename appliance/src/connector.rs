@@ -9,7 +9,7 @@ use connector_proto::error::Error as ProtocolError;
 use connector_proto::grant;
 use connector_proto::key::ProvisioningKey;
 use connector_proto::limits::NAME_MAX;
-use connector_proto::local::{EdgeSample, FromConsole, KeyRefused, Network, Phase, Text};
+use connector_proto::local::{EdgeSample, FromConsole, KeyRefused, Network, Phase, Text, text};
 use connector_proto::message::{CloseCode, EnrolRefusal, Fingerprint, SessionRefusal};
 use connector_proto::record::ProxyCredentials;
 use connector_proto::time::Instant;
@@ -30,7 +30,6 @@ mod sessions;
 mod time;
 
 use memory::Memory;
-use phase::cut;
 pub use phase::stuck;
 use question::Question;
 use sessions::{Refused, Sessions};
@@ -300,7 +299,7 @@ impl Connector {
             } => {
                 self.backoff.set_limits(reconnect_spread, reconnect_cap);
                 self.question.set_limits(reconnect_spread, reconnect_cap);
-                self.welcomed = (cut(&name), cut(&group));
+                self.welcomed = (text(&name), text(&group));
                 false
             }
             ControlEvent::PathProven => {

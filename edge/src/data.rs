@@ -5,8 +5,7 @@ use std::sync::Arc;
 use connector_proto::data::{Accepting, attached, refused};
 use connector_proto::message::CloseCode;
 use log::{info, warn};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::time::timeout_at;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::broker::{Carrier, Outcome, SessionId};
 use crate::clock;
@@ -45,20 +44,10 @@ pub(crate) async fn serve(shared: &Arc<Shared>, mut tls: Tls, identity: &Identit
 /// The session that the connector asks for, and bytes of it that came along.
 async fn session_of(tls: &mut Tls) -> Result<(SessionId, Vec<u8>), (CloseCode, String)> {
     let mut accepting = Accepting::new(clock::now());
-    let deadline = clock::deadline(accepting.deadline());
-    let mut buffer = [0; 4096];
-    loop {
-        let len = match timeout_at(deadline, tls.read(&mut buffer)).await {
-            Ok(Ok(0)) => return Err((CloseCode::Normal, "it ended before it asked".into())),
-            Ok(Ok(len)) => len,
-            Ok(Err(error)) => return Err((CloseCode::Normal, error.to_string())),
-            Err(_) => return Err((CloseCode::TimedOut, "it did not ask in time".into())),
-        };
-        let mut bytes = &buffer[..len];
-        match accepting.handle_input(&mut bytes) {
-            Ok(Some(session)) => return Ok((session, bytes.to_vec())),
-            Ok(None) => {}
-            Err(error) => return Err((error.close_code(), error.to_string())),
-        }
-    }
+    let deadline = accepting.deadline();
+    tls::question(tls, deadline, |mut bytes| {
+        let session = accepting.handle_input(&mut bytes)?;
+        Ok(session.map(|session| (session, bytes.to_vec())))
+    })
+    .await
 }

@@ -9,8 +9,6 @@ use connector_proto::data::refused;
 use connector_proto::edge_time::{Answering, reply};
 use connector_proto::message::CloseCode;
 use log::info;
-use tokio::io::AsyncReadExt as _;
-use tokio::time::timeout_at;
 
 use crate::clock;
 use crate::tls::{self, Tls};
@@ -32,19 +30,6 @@ pub(crate) async fn serve(mut tls: Tls, peer: SocketAddr) {
 
 async fn nonce_of(tls: &mut Tls) -> Result<[u8; 32], (CloseCode, String)> {
     let mut answering = Answering::new(clock::now());
-    let deadline = clock::deadline(answering.deadline());
-    let mut buffer = [0; 256];
-    loop {
-        let len = match timeout_at(deadline, tls.read(&mut buffer)).await {
-            Ok(Ok(0)) => return Err((CloseCode::Normal, "it ended before it asked".into())),
-            Ok(Ok(len)) => len,
-            Ok(Err(error)) => return Err((CloseCode::Normal, error.to_string())),
-            Err(_) => return Err((CloseCode::TimedOut, "it did not ask in time".into())),
-        };
-        match answering.handle_input(&buffer[..len]) {
-            Ok(Some(nonce)) => return Ok(nonce),
-            Ok(None) => {}
-            Err(error) => return Err((error.close_code(), error.to_string())),
-        }
-    }
+    let deadline = answering.deadline();
+    tls::question(tls, deadline, |bytes| answering.handle_input(bytes)).await
 }

@@ -7,7 +7,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
 use connector_proto::derive::Exporter;
-use connector_proto::message::{ALPN_CONTROL, ALPN_DATA, ALPN_ENROL, ALPN_TIME, EXPORTER_LABEL};
+use connector_proto::error::Error as ProtocolError;
+use connector_proto::message::{
+    ALPN_CONTROL, ALPN_DATA, ALPN_ENROL, ALPN_TIME, CloseCode, EXPORTER_LABEL,
+};
+use connector_proto::time::Instant;
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring as provider;
@@ -18,11 +22,13 @@ use rustls::server::{
 use rustls::sign::CertifiedKey;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::timeout_at;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::Error;
 use crate::authority::{Leaf, spki_of_certificate};
+use crate::clock;
 use crate::config::{LINGER_MAX, UNAUTHENTICATED_BYTES_MAX};
 
 /// A connector's connection after the handshake.
@@ -118,6 +124,30 @@ pub(crate) fn verified_spki(tls: &Tls) -> Option<[u8; 32]> {
 /// The peer is known: it may send as much as its protocol lets it.
 pub(crate) fn lift_limit(tls: &mut Tls) {
     tls.get_mut().0.left = None;
+}
+
+/// Reads until `take` has made out what the peer asks, no longer than until `deadline` (of
+/// [`crate::clock`]). What goes wrong is the code for the peer, and words for the log.
+pub(crate) async fn question<T>(
+    tls: &mut Tls,
+    deadline: Instant,
+    mut take: impl FnMut(&[u8]) -> Result<Option<T>, ProtocolError>,
+) -> Result<T, (CloseCode, String)> {
+    let deadline = clock::deadline(deadline);
+    let mut buffer = [0; 4096];
+    loop {
+        let len = match timeout_at(deadline, tls.read(&mut buffer)).await {
+            Ok(Ok(0)) => return Err((CloseCode::Normal, "it ended before it asked".into())),
+            Ok(Ok(len)) => len,
+            Ok(Err(error)) => return Err((CloseCode::Normal, error.to_string())),
+            Err(_) => return Err((CloseCode::TimedOut, "it did not ask in time".into())),
+        };
+        match take(&buffer[..len]) {
+            Ok(Some(asked)) => return Ok(asked),
+            Ok(None) => {}
+            Err(error) => return Err((error.close_code(), error.to_string())),
+        }
+    }
 }
 
 /// Sends the last bytes, then ends the connection so that they arrive: a socket that is closed with

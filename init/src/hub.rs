@@ -5,7 +5,7 @@
 use connector_proto::local::{
     Awaited, ClockSource, ConnectorStatus, Fact, FromConsole, Ipv6Config, Lease, Network, Phase,
     Servers, Settings, SlotReply, Text, TimeServer, TimeServers, ToConnector, ToConsole, ToNetd,
-    ToTimed,
+    ToTimed, text,
 };
 use connector_proto::time::Instant;
 
@@ -582,18 +582,6 @@ const fn told(fact: Fact, since: Instant) -> ToConsole {
         fact,
         at_boot_us: since.as_micros(),
     }
-}
-
-/// A bounded text from a string of any length; what does not fit is cut off.
-#[must_use]
-pub fn text<const N: usize>(string: &str) -> Text<N> {
-    let mut text = Text::new();
-    for character in string.chars() {
-        if text.push(character).is_err() {
-            break;
-        }
-    }
-    text
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "there are four services")]

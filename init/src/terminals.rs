@@ -2,10 +2,8 @@
 
 use std::os::fd::OwnedFd;
 
-use connector_proto::local::ToConsole;
+use connector_proto::local::{ToConsole, text};
 use rustix::fs::{Mode, OFlags, open as open_file};
-
-use crate::hub::text;
 
 /// The screen and the serial port.
 pub const TERMINALS: [&str; 2] = ["tty1", "ttyS0"];

@@ -501,6 +501,18 @@ impl core::fmt::Debug for FromConsole {
     }
 }
 
+/// As much of `string` as fits, cut at a character.
+#[must_use]
+pub fn text<const N: usize>(string: &str) -> Text<N> {
+    let mut text = Text::new();
+    for character in string.chars() {
+        if text.push(character).is_err() {
+            break;
+        }
+    }
+    text
+}
+
 /// Encodes a local message into `buffer`.
 ///
 /// # Errors

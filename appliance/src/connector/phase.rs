@@ -1,6 +1,6 @@
 //! What the console is told.
 
-use connector_proto::local::{ConnectorStatus, Phase, Text};
+use connector_proto::local::{ConnectorStatus, Phase, text};
 use connector_proto::time::Instant;
 
 use super::Connector;
@@ -15,7 +15,7 @@ impl Connector {
         ConnectorStatus {
             phase: self.phase.clone(),
             since_boot_us: self.phase_since.as_micros(),
-            edge: self.edge.as_deref().map(cut),
+            edge: self.edge.as_deref().map(text),
             proxy: self.last_network.proxy.clone(),
             sessions: self.sessions.len(),
             sessions_total: self.sessions.begun(),
@@ -61,7 +61,7 @@ impl Connector {
         };
         Phase::Connecting {
             attempt,
-            last_error: cut(last_error),
+            last_error: text(last_error),
             next_boot_us: next.as_micros(),
             enrolling,
         }
@@ -78,9 +78,11 @@ impl Connector {
 /// The status of a connector that cannot start.
 #[must_use]
 pub fn stuck(now: Instant, error: &StoreError) -> ConnectorStatus {
-    let text = format!("{error}. Boot this machine from the disk image it came with.");
+    let sentence = format!("{error}. Boot this machine from the disk image it came with.");
     ConnectorStatus {
-        phase: Phase::Stuck { text: cut(&text) },
+        phase: Phase::Stuck {
+            text: text(&sentence),
+        },
         since_boot_us: now.as_micros(),
         edge: None,
         proxy: None,
@@ -89,15 +91,4 @@ pub fn stuck(now: Instant, error: &StoreError) -> ConnectorStatus {
         bytes_up: 0,
         bytes_down: 0,
     }
-}
-
-/// As much of `text` as fits.
-pub(super) fn cut<const N: usize>(text: &str) -> Text<N> {
-    let mut bounded = Text::new();
-    for character in text.chars() {
-        if bounded.push(character).is_err() {
-            break;
-        }
-    }
-    bounded
 }

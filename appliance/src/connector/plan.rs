@@ -4,10 +4,10 @@ use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use connector_proto::local::EdgeText;
+use connector_proto::local::{EdgeText, text};
 use rustls::ClientConfig;
 
-use super::{Connector, cut};
+use super::Connector;
 use crate::edge_time::Dates;
 use crate::proxy::Proxy;
 use crate::session::Context;
@@ -18,7 +18,7 @@ use crate::{clock, edge_name, identity};
 impl Connector {
     /// The edge as its name was given.
     pub(super) fn edge_text(&self) -> EdgeText {
-        self.edge.as_deref().map(cut).unwrap_or_default()
+        self.edge.as_deref().map(text).unwrap_or_default()
     }
 
     /// Whether the edge may be dialled for what the connector is to be.

@@ -5,7 +5,7 @@ use core::net::{IpAddr, Ipv4Addr};
 use connector_proto::local::{
     Awaited, Boot, ClockSource, ConnectorStatus, Fact, FallbackReason, FromConsole, KeyRefused,
     Lease, LeaseOrigin, Phase, Servers, SlotContent, SlotName, SlotReply, SlotStatus, Text,
-    ToConsole,
+    ToConsole, text,
 };
 use connector_proto::message::EnrolRefusal;
 use connector_proto::time::UnixSeconds;
@@ -326,17 +326,6 @@ impl<'a> Script<'a> {
 
 const fn slot_name(byte: u8) -> SlotName {
     if byte < 128 { SlotName::A } else { SlotName::B }
-}
-
-/// As much of `foreign` as a text of `N` bytes holds.
-fn text<const N: usize>(foreign: &str) -> Text<N> {
-    let mut text = Text::new();
-    for character in foreign.chars() {
-        if text.push(character).is_err() {
-            break;
-        }
-    }
-    text
 }
 
 #[cfg(test)]

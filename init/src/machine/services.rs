@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use connector_proto::local::{FromConnector, FromConsole, FromNetd, FromTimed, ToConnector};
+use connector_proto::local::{FromConnector, FromConsole, FromNetd, FromTimed, ToConnector, text};
 use connector_proto::message::Fingerprint;
 use connector_proto::time::Instant;
 use rustix::process::Signal;
@@ -12,7 +12,7 @@ use rustix::system::RebootCommand;
 use super::Machine;
 use crate::channel::Received;
 use crate::hardware;
-use crate::hub::{Hub, Letter, SLOT_START, text};
+use crate::hub::{Hub, Letter, SLOT_START};
 use crate::logger;
 use crate::process::{Process, reap, wake_pipe};
 use crate::service::Service;

@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use connector_proto::local::{Fact, Text};
+use connector_proto::local::{Fact, Text, text};
 use connector_proto::time::Instant;
 use ovf::property::FW_CFG_PREFIX;
 use rustix::event::PollFlags;
@@ -19,7 +19,7 @@ use super::Machine;
 use crate::channel::{Received, Slot};
 use crate::disks::{self, CLASS};
 use crate::hardware::read_bytes;
-use crate::hub::{Topic, text};
+use crate::hub::Topic;
 use crate::process::Process;
 use crate::service::Service;
 use crate::settings::findings::Findings;

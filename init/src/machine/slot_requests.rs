@@ -7,14 +7,14 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use connector_proto::local::{self, SlotContent, SlotReply, SlotRequest, SlotStatus};
+use connector_proto::local::{self, SlotContent, SlotReply, SlotRequest, SlotStatus, text};
 use connector_proto::time::Instant;
 use disk_format::slot::SlotName;
 
 use super::Machine;
 use super::slots::told;
 use crate::disks::{self, CLASS, Search};
-use crate::hub::{Hub, Topic, text};
+use crate::hub::{Hub, Topic};
 use crate::process::{Installation, InstallerRole};
 use crate::slot::boot_state::BootState;
 use crate::slot::policy;

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use connector_proto::local::{self, Fact, FallbackReason};
+use connector_proto::local::{self, Fact, FallbackReason, text};
 use connector_proto::time::Instant;
 use disk_format::slot::{SlotName, partition};
 
@@ -12,7 +12,7 @@ use super::Machine;
 use super::slot_requests::{Job, damage_of};
 use crate::disks::{self, CLASS, Partition, Search};
 use crate::hardware;
-use crate::hub::{Topic, text};
+use crate::hub::Topic;
 use crate::slot::boot_state::{BootState, Condition};
 use crate::slot::policy::{self, Boot};
 

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 
-use connector_proto::local::Text;
+use connector_proto::local::{Text, text};
 use connector_sys::vmware::Backdoor;
 use disk_format::slot::boot_key;
 use ovf::given::Given;
@@ -17,7 +17,6 @@ use rustix::event::{PollFd, PollFlags};
 use super::message::{FromSettings, Minted, Place, ToSettings};
 use super::{convert, guestinfo};
 use crate::channel::{Channel, Received, Slot};
-use crate::hub::text;
 use crate::readiness::wait;
 use crate::role;
 use crate::slot::boot_state::BootState;
