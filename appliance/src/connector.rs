@@ -161,7 +161,7 @@ impl Connector {
                 }
             }
             // PID 1 answers these itself.
-            FromConsole::Slot(_) => {}
+            FromConsole::Slot(_) | FromConsole::FactoryReset => {}
         }
         self.turn(now, &[]);
     }

@@ -80,6 +80,7 @@ fn handle(
     match (message, connector.as_mut()) {
         (
             ToConnector::Start {
+                descriptors: _,
                 edge,
                 fingerprint,
                 version,
@@ -107,6 +108,7 @@ fn handle(
         (ToConnector::Clock { is_right }, Some(connector)) => {
             connector.handle_clock(now, is_right);
         }
+        (ToConnector::Fingerprint(_), _) => {}
         (ToConnector::AskTime, Some(connector)) => connector.handle_ask_time(now),
         (ToConnector::Operator(typed), Some(connector)) => connector.handle_operator(now, typed),
         (ToConnector::Stop, Some(connector)) => {

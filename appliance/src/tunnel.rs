@@ -12,7 +12,7 @@ use connector_proto::enrol::{self, ConnectorEvent as EnrolEvent};
 use connector_proto::error::Error as ProtocolError;
 use connector_proto::key::ProvisioningKey;
 use connector_proto::limits::GREETING_MAX;
-use connector_proto::message::{CloseCode, Fingerprint};
+use connector_proto::message::{CloseCode, Fingerprint, RatchetValue};
 use connector_proto::time::Instant;
 use rustls::ClientConfig;
 
@@ -67,6 +67,8 @@ pub struct Plan {
     pub purpose: Purpose,
     /// The machine's evidence.
     pub fingerprint: Fingerprint,
+    /// The ratchet value that is stored.
+    pub ratchet: RatchetValue,
 }
 
 /// A connection to the edge.
@@ -361,7 +363,7 @@ fn handshake(
             Ok(State::AskingTime { stream, asking })
         }
         Purpose::Control { version, seed } => {
-            let channel = Channel::connector(now, *seed, version, plan.fingerprint)
+            let channel = Channel::connector(now, *seed, version, plan.fingerprint, plan.ratchet)
                 .map_err(TunnelError::Protocol)?;
             let mut channel = Box::new(channel);
             drive::control(now, &mut stream, &mut channel, events)?;

@@ -29,7 +29,7 @@ use machine::Machine;
 fn a_malformed_frame_of_the_edge_ends_that_connection_with_a_typed_error_and_no_more() {
     let edge = HostileEdge::new();
     let machine = Machine::start(&edge);
-    machine.wait_for(|phase| matches!(phase, Phase::NeedKey { refused: None }));
+    machine.wait_for(|phase| matches!(phase, Phase::NeedKey { refused: None, .. }));
     machine.type_key();
     edge.enrol(Answer::Accept);
     for (garbage, code) in [
@@ -56,14 +56,15 @@ fn a_malformed_frame_of_the_edge_ends_that_connection_with_a_typed_error_and_no_
 fn an_edge_that_cannot_prove_itself_learns_nothing_and_the_console_is_told() {
     let edge = HostileEdge::new();
     let machine = Machine::start(&edge);
-    machine.wait_for(|phase| matches!(phase, Phase::NeedKey { refused: None }));
+    machine.wait_for(|phase| matches!(phase, Phase::NeedKey { refused: None, .. }));
     machine.type_key();
     edge.enrol(Answer::WrongProof);
     machine.wait_for(|phase| {
         matches!(
             phase,
             Phase::NeedKey {
-                refused: Some(KeyRefused::EdgeNotProven)
+                refused: Some(KeyRefused::EdgeNotProven),
+                ..
             }
         )
     });
@@ -74,12 +75,13 @@ fn an_edge_that_cannot_prove_itself_learns_nothing_and_the_console_is_told() {
 fn a_refused_key_is_forgotten_and_the_next_one_enrols() {
     let edge = HostileEdge::new();
     let machine = Machine::start(&edge);
-    machine.wait_for(|phase| matches!(phase, Phase::NeedKey { refused: None }));
+    machine.wait_for(|phase| matches!(phase, Phase::NeedKey { refused: None, .. }));
     machine.type_key();
     let reason = EnrolRefusal::KeySpent { max_uses: 1 };
     edge.enrol(Answer::Refuse(reason));
     let refused = Some(KeyRefused::ByEdge(reason));
-    machine.wait_for(|phase| *phase == Phase::NeedKey { refused });
+    machine
+        .wait_for(|phase| matches!(phase, Phase::NeedKey { refused: why, .. } if *why == refused));
     machine.type_key();
     edge.enrol(Answer::Accept);
     let _tls = edge.welcome();
@@ -91,7 +93,7 @@ fn a_refused_key_is_forgotten_and_the_next_one_enrols() {
 fn without_a_clock_an_expired_edge_is_asked_for_the_time_and_trusted_with_nothing_else() {
     let edge = HostileEdge::dated(1999, 2000);
     let machine = Machine::start_with(&edge, false);
-    machine.wait_for(|phase| matches!(phase, Phase::NeedKey { refused: None }));
+    machine.wait_for(|phase| matches!(phase, Phase::NeedKey { refused: None, .. }));
     machine.type_key();
     edge.enrol(Answer::Accept);
     edge.tell_time(|now_us| now_us + 7_200_000_000);
@@ -115,7 +117,7 @@ fn without_a_clock_an_expired_edge_is_asked_for_the_time_and_trusted_with_nothin
 fn a_certificate_that_is_not_valid_yet_is_asked_as_well_and_a_right_clock_connects() {
     let edge = HostileEdge::new();
     let machine = Machine::start_with(&edge, false);
-    machine.wait_for(|phase| matches!(phase, Phase::NeedKey { refused: None }));
+    machine.wait_for(|phase| matches!(phase, Phase::NeedKey { refused: None, .. }));
     machine.type_key();
     edge.enrol(Answer::Accept);
     let later = edge.redated(2090, 2091);
@@ -132,7 +134,7 @@ fn a_certificate_that_is_not_valid_yet_is_asked_as_well_and_a_right_clock_connec
 fn a_stranger_or_another_name_or_an_old_answer_tells_no_time() {
     let edge = HostileEdge::new();
     let machine = Machine::start_with(&edge, false);
-    machine.wait_for(|phase| matches!(phase, Phase::NeedKey { refused: None }));
+    machine.wait_for(|phase| matches!(phase, Phase::NeedKey { refused: None, .. }));
     machine.type_key();
     edge.enrol(Answer::Accept);
     let failed = |edge: &HostileEdge, why: &str| {

@@ -433,6 +433,7 @@ impl Hub {
             FromConsole::ProxyCredentials { .. } => SLOT_PROXY,
             // PID 1 answers it itself.
             FromConsole::Slot(_) => return Vec::new(),
+            FromConsole::FactoryReset => SLOT_RESET,
         };
         vec![Letter::Connector(slot, ToConnector::Operator(message))]
     }
@@ -611,6 +612,7 @@ const SLOT_SYSTEM: Slot = 19;
 const SLOT_REPLY: Slot = 7;
 const SLOT_CLOCK: Slot = 8;
 const SLOT_PROXY: Slot = 9;
+const SLOT_RESET: Slot = 49;
 const SLOT_IPV6_UP: Slot = 45;
 const SLOT_SETTINGS: Slot = 46;
 const SLOT_ASK_TIME: Slot = 47;

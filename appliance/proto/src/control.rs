@@ -24,7 +24,7 @@ use crate::keepalive::{Beat, Keepalive};
 use crate::limits;
 use crate::message::{
     Close, CloseCode, Fingerprint, Hello, KNOWN, Message, OpenSession, PathProbe, PathProbeReply,
-    Ping, Pong, SessionRefusal, SessionRefused, Welcome,
+    Ping, Pong, RatchetValue, SessionRefusal, SessionRefused, Welcome,
 };
 use crate::outbox::Outbox;
 use crate::time::Instant;
@@ -77,6 +77,8 @@ pub enum EdgeEvent {
         version: String,
         /// Its evidence.
         fingerprint: Fingerprint,
+        /// The ratchet value it stored last.
+        ratchet: RatchetValue,
     },
     /// The connector does not carry a session.
     SessionRefused {
@@ -157,11 +159,13 @@ impl Channel<ConnectorSide> {
         seed: u64,
         version: &str,
         fingerprint: Fingerprint,
+        ratchet: RatchetValue,
     ) -> Result<Self, Error> {
         let mut channel = Self::new(now, seed);
         channel.outbox.push(&Hello {
             version,
             fingerprint,
+            ratchet,
         })?;
         Ok(channel)
     }
@@ -476,6 +480,7 @@ impl Side for EdgeSide {
                 channel.emit(EdgeEvent::Greeted {
                     version: truncated(hello.version, limits::NAME_MAX).into(),
                     fingerprint: hello.fingerprint,
+                    ratchet: hello.ratchet,
                 })
             }
             (State::Established, SessionRefused::ID) => {

@@ -230,6 +230,7 @@ impl Connector {
                 self.event = Some(ConnectorEvent::Enrolled(Enrolment {
                     identity: Identity {
                         ca: state.ca,
+                        other_ca: Vec::new(),
                         certificate: accepted.certificate.to_vec(),
                         connector_id: accepted.connector_id,
                         name: accepted.name.into(),

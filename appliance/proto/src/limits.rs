@@ -59,6 +59,13 @@ pub const GRANT_LIFE: Duration = Duration::from_secs(60);
 /// Clock difference between edge and connector that a grant's expiry tolerates.
 pub const GRANT_CLOCK_SKEW: Duration = Duration::from_secs(30);
 
+/// How long after its end a certificate that was not revoked can still be renewed (DESIGN: 30 days).
+pub const RENEW_GRACE: Duration = Duration::from_secs(30 * 86_400);
+
+/// Mean time between two attempts of a machine that the edge holds: an administrator's confirmation
+/// is noticed by itself, and a copy costs the edge next to nothing.
+pub const HELD_RETRY: Duration = Duration::from_secs(240);
+
 /// Largest grant in bytes, signature included: 253 bytes of host and about 130 of the rest.
 pub const GRANT_MAX: usize = 512;
 

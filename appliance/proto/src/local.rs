@@ -10,7 +10,7 @@ use core::net::{IpAddr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
-use crate::message::{EnrolRefusal, Fingerprint};
+use crate::message::{EnrolRefusal, Fingerprint, Verdict};
 pub use crate::network::{
     AdvertisedPrefix, Hostname, Ipv6Config, Ipv6Setting, Lease, LeaseOrigin, Network, ProxyText,
     RouterAdvert, Servers, Settings, StaticIpv4, TimeServer, TimeServers,
@@ -336,8 +336,10 @@ pub enum Awaited {
 /// PID 1 to the connector.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToConnector {
-    /// First message. Carries one descriptor, the state partition, if there is one.
+    /// First message. Carries the descriptors that `descriptors` names, in its order.
     Start {
+        /// Which descriptors come with it.
+        descriptors: StartDescriptors,
         /// The edge from the image or a property; what the state record or the console says wins.
         edge: Option<EdgeText>,
         /// Hardware evidence.
@@ -356,6 +358,9 @@ pub enum ToConnector {
         /// opens no other connection.
         is_right: bool,
     },
+    /// The hardware evidence has changed while the machine runs. Another VM generation id means that the
+    /// machine was cloned, restored or reverted: no byte may leave on a connection from before.
+    Fingerprint(Fingerprint),
     /// Ask the edge for the time once more, beside whatever else is under way: the clock was moved, or
     /// NTP servers contradict each other.
     AskTime,
@@ -363,6 +368,15 @@ pub enum ToConnector {
     Operator(FromConsole),
     /// Stop: tell the edge, end sessions, exit within the time PID 1 allows.
     Stop,
+}
+
+/// The descriptors of [`ToConnector::Start`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartDescriptors {
+    /// The state partition.
+    pub state: bool,
+    /// The TPM's resource manager, `/dev/tpmrm0`.
+    pub tpm: bool,
 }
 
 /// The connector to PID 1.
@@ -386,6 +400,8 @@ pub struct ConnectorStatus {
     pub edge: Option<EdgeText>,
     /// The HTTP proxy through which it is reached.
     pub proxy: Option<ProxyText>,
+    /// What the edge took the machine for when it took it in last, if not for the same as before.
+    pub recognised: Option<Verdict>,
     /// Sessions carried now.
     pub sessions: u32,
     /// Sessions since the process started.
@@ -403,6 +419,18 @@ pub enum Phase {
     NeedEdge,
     /// Not enrolled: the provisioning key is needed.
     NeedKey {
+        /// Why the last key did not do; `None` if none was tried.
+        refused: Option<KeyRefused>,
+        /// Why there is no identity to use.
+        why: NoIdentity,
+    },
+    /// The edge does not take this machine for the one that was enrolled. A key enrols it as a new
+    /// connector; else it asks again by itself in case an administrator confirmed it.
+    Held {
+        /// What the edge takes it for.
+        verdict: Verdict,
+        /// The connector whose identity it has.
+        name: Text<{ limits::NAME_MAX }>,
         /// Why the last key did not do; `None` if none was tried.
         refused: Option<KeyRefused>,
     },
@@ -435,6 +463,33 @@ pub enum Phase {
     Stuck {
         /// The sentence.
         text: Text<160>,
+    },
+}
+
+/// Why a connector has no identity that it could use, so that a provisioning key is needed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NoIdentity {
+    /// It was never enrolled, or its state was erased.
+    Blank,
+    /// The state record holds something that is not readable: bytes of another program, or of a disk
+    /// that fails.
+    Unreadable,
+    /// The state record was sealed on another machine: this one is a copy of it.
+    Foreign {
+        /// The connector it was sealed for.
+        name: Text<{ limits::NAME_MAX }>,
+    },
+    /// The certificate and the private key in the record do not belong together.
+    Unusable,
+    /// An administrator revoked or deleted the connector.
+    Revoked {
+        /// Its name.
+        name: Text<{ limits::NAME_MAX }>,
+    },
+    /// It was off for so long that its certificate cannot be renewed any more.
+    TooLate {
+        /// Its name.
+        name: Text<{ limits::NAME_MAX }>,
     },
 }
 
@@ -488,6 +543,8 @@ pub enum FromConsole {
     },
     /// Something about the slots, for PID 1 itself.
     Slot(SlotRequest),
+    /// Erase the state record, confirmed by the operator, and start anew.
+    FactoryReset,
 }
 
 impl core::fmt::Debug for FromConsole {
@@ -497,6 +554,7 @@ impl core::fmt::Debug for FromConsole {
             Self::Edge(edge) => f.debug_tuple("Edge").field(edge).finish(),
             Self::ProxyCredentials { .. } => f.write_str("ProxyCredentials(..)"),
             Self::Slot(request) => f.debug_tuple("Slot").field(request).finish(),
+            Self::FactoryReset => f.write_str("FactoryReset"),
         }
     }
 }

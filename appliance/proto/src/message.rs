@@ -19,6 +19,9 @@ pub const ALPN_TIME: &[u8] = b"outgate-time/1";
 pub const ALPN_CONTROL: &[u8] = b"outgate-control/1";
 /// ALPN of a data channel: mutual TLS.
 pub const ALPN_DATA: &[u8] = b"outgate-data/1";
+/// ALPN of a renewal: mutual TLS, and the edge judges the dates of the connector's certificate by
+/// itself, so that one that expired while the machine was off can still be renewed.
+pub const ALPN_RENEW: &[u8] = b"outgate-renew/1";
 
 /// TLS exporter label of enrolment (RFC 8446 section 7.5); empty context, 32 bytes.
 pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-outgate-enrol-v1";
@@ -69,10 +72,9 @@ messages! {
     Close<'a> = 0x0001,
     EnrolHello = 0x0100,
     EnrolProof<'a> = 0x0101,
-    EnrolRequest<'a> = 0x0102,
     EnrolAccepted<'a> = 0x0103,
     EnrolRefused = 0x0104,
-    Hello<'a> = 0x0200,
+    EnrolRequest<'a> = 0x0105,
     Welcome<'a> = 0x0201,
     Ping = 0x0202,
     Pong = 0x0203,
@@ -80,10 +82,19 @@ messages! {
     SessionRefused<'a> = 0x0205,
     PathProbe<'a> = 0x0206,
     PathProbeReply<'a> = 0x0207,
+    Hello<'a> = 0x0208,
+    Recognised = 0x0209,
+    Ratchet = 0x020a,
+    RatchetStored = 0x020b,
+    Trust<'a> = 0x020c,
+    TrustStored = 0x020d,
     Attach = 0x0300,
     Attached = 0x0301,
     TimeRequest = 0x0400,
     TimeReply = 0x0401,
+    RenewRequest<'a> = 0x0500,
+    RenewAccepted<'a> = 0x0501,
+    RenewRefused = 0x0502,
 }
 
 /// Either side, any connection: the sender closes, and why.
@@ -122,6 +133,12 @@ pub enum CloseCode {
     UnknownSession,
     /// A fault of the sender's own.
     InternalError,
+    /// An administrator disabled the connector; trying again later is right.
+    Disabled,
+    /// An administrator revoked the connector for good.
+    Revoked,
+    /// The machine is not taken for the one that was enrolled; [`Recognised`] said why.
+    Held,
 }
 
 impl fmt::Display for CloseCode {
@@ -139,6 +156,9 @@ impl fmt::Display for CloseCode {
             Self::Replaced => "replaced by a newer connection of the same connector",
             Self::UnknownSession => "unknown session",
             Self::InternalError => "internal error",
+            Self::Disabled => "disabled by an administrator",
+            Self::Revoked => "revoked by an administrator",
+            Self::Held => "held until an administrator confirms this machine",
         })
     }
 }
@@ -175,12 +195,17 @@ pub struct EnrolRequest<'a> {
 }
 
 /// Hardware evidence: reported and scored, never a key to anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
     /// MAC address of the NIC in use.
     pub mac: [u8; 6],
     /// SMBIOS system UUID in the byte order of its text; zeros where there is none.
     pub smbios_uuid: [u8; 16],
+    /// The hypervisor's VM generation id as the guest's memory holds it; zeros where there is none. It
+    /// changes when the machine is cloned, restored or reverted to a snapshot.
+    pub vm_generation: [u8; 16],
+    /// SHA-256 of the public area of the TPM's storage root key; zeros where there is no TPM.
+    pub tpm: [u8; 32],
 }
 
 /// Edge to connector: enrolled.
@@ -235,6 +260,127 @@ pub struct Hello<'a> {
     pub version: &'a str,
     /// The machine's hardware evidence now.
     pub fingerprint: Fingerprint,
+    /// The newest ratchet value that is stored; zeros before the first.
+    pub ratchet: RatchetValue,
+}
+
+/// A value that an edge hands out for each control session and a connector stores before it is used:
+/// two machines with one identity present different values from their first session on. Secret.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RatchetValue(pub [u8; 32]);
+
+impl fmt::Debug for RatchetValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RatchetValue(..)")
+    }
+}
+
+/// Edge to connector, before the [`Welcome`] or the `Close{Held}` that follows from it. Not sent for
+/// the same machine as before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recognised {
+    /// What the edge takes the machine for.
+    pub verdict: Verdict,
+    /// Whether it is taken in all the same.
+    pub admitted: bool,
+}
+
+/// What an edge takes a machine for that presents a connector's identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// The machine it was before.
+    SameMachine,
+    /// The same machine with another MAC address.
+    MovedNic,
+    /// The same machine, gone back to an earlier state of its.
+    Reverted,
+    /// Another machine with the identity of one that is there, or with a state that was given up.
+    Copy,
+    /// An earlier state of the connector on other hardware.
+    RestoredBackup,
+}
+
+/// Edge to connector, right behind the [`Welcome`] and whenever it sees fit: the ratchet value to store.
+/// No session is offered until [`RatchetStored`] names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ratchet {
+    /// Counts the values of this connector, from 1.
+    pub step: u64,
+    /// The value.
+    pub value: RatchetValue,
+}
+
+/// Connector to edge: the value is on the disk, flushed and read back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RatchetStored {
+    /// The step of the [`Ratchet`].
+    pub step: u64,
+}
+
+/// Edge to connector, right behind the [`Welcome`] and at every change: the only trust anchors from
+/// here on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trust<'a> {
+    /// The CA certificate that issues now, DER.
+    pub ca: &'a [u8],
+    /// The other one while two overlap, DER: the next one, or the one before. Empty: there is one.
+    pub other_ca: &'a [u8],
+}
+
+/// Connector to edge: these trust anchors are on the disk and in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustStored {
+    /// SHA-256 over `SHA-256(ca) | SHA-256(other_ca)` of the [`Trust`].
+    pub digest: [u8; 32],
+}
+
+/// Connector to edge, first message of a renewal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenewRequest<'a> {
+    /// PKCS#10 certificate signing request for the new key pair, DER.
+    pub csr: &'a [u8],
+    /// The machine's hardware evidence now.
+    pub fingerprint: Fingerprint,
+    /// The newest ratchet value that is stored; zeros before the first.
+    pub ratchet: RatchetValue,
+}
+
+/// Edge to connector: renewed. The certificate before stays valid until this one was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenewAccepted<'a> {
+    /// The new certificate, DER.
+    pub certificate: &'a [u8],
+    /// Counts the connector's certificates; 1 is enrolment's.
+    pub generation: u32,
+}
+
+/// Edge to connector: not renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenewRefused {
+    /// Why.
+    pub reason: RenewRefusal,
+}
+
+/// Why a renewal is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RenewRefusal {
+    /// An administrator revoked or deleted the connector.
+    Revoked,
+    /// An administrator disabled the connector; trying again later is right.
+    Disabled,
+    /// The certificate expired longer ago than [`crate::limits::RENEW_GRACE`].
+    TooLate {
+        /// When it expired.
+        expired_at: UnixSeconds,
+    },
+    /// A newer certificate of the connector was used already.
+    Superseded,
+    /// The machine is not taken for the one that was enrolled.
+    Held(Verdict),
+    /// The signing request is not valid, or its key is another certificate's.
+    RequestInvalid,
+    /// The edge cannot decide now (its store fails); trying again later is right.
+    TryLater,
 }
 
 /// Edge to connector: the control channel is up.

@@ -6,15 +6,13 @@
 //!
 //! ```text
 //!  0  magic       8  "OUTGATE\0"
-//!  8  version     2  big-endian; 2: the payload is postcard(State), not sealed; 1: an older State
+//!  8  version     2  big-endian; 3: the payload is postcard(State)
 //! 10  reserved    2  zero
 //! 12  length      4  of the payload, big-endian
 //! 16  generation  8  big-endian; the higher of two good slots is the newest
 //! 24  digest     32  SHA-256 over bytes 0..24 and the payload
 //! 56  payload
 //! ```
-//!
-//! A record of version 1 is read as one of version 2 that knows no more; what is written is version 2.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -24,7 +22,7 @@ use zeroize::Zeroizing;
 
 mod state;
 
-pub use state::{EdgeAddresses, Identity, ProxyCredentials, State};
+pub use state::{EdgeAddresses, Identity, Next, ProxyCredentials, State};
 
 /// Bytes of one slot.
 pub const SLOT_LEN: usize = 64 * 1024;
@@ -32,10 +30,8 @@ pub const SLOT_LEN: usize = 64 * 1024;
 pub const SLOTS: usize = 2;
 
 const MAGIC: &[u8; 8] = b"OUTGATE\0";
-/// The version that is written.
-const VERSION: u16 = 2;
-/// The oldest that is read.
-const VERSION_MIN: u16 = 1;
+/// The only version that is read and written.
+const VERSION: u16 = 3;
 const DIGEST_AT: usize = 24;
 const PAYLOAD_AT: usize = 56;
 /// Largest payload.
@@ -83,10 +79,7 @@ impl fmt::Display for SlotError {
             Self::Magic => f.write_str("not a state record"),
             Self::Payload => f.write_str("payload does not decode"),
             Self::Version { version } => {
-                write!(
-                    f,
-                    "version {version}, this image knows versions {VERSION_MIN} to {VERSION}"
-                )
+                write!(f, "version {version}, this image knows version {VERSION}")
             }
         }
     }
@@ -109,7 +102,7 @@ pub fn parse(slot: &[u8]) -> Result<Record, SlotError> {
         });
     }
     let version = u16::from_be_bytes([header[8], header[9]]);
-    if !(VERSION_MIN..=VERSION).contains(&version) {
+    if version != VERSION {
         return Err(SlotError::Version { version });
     }
     let len = u32::from_be_bytes([header[12], header[13], header[14], header[15]]);
@@ -124,7 +117,7 @@ pub fn parse(slot: &[u8]) -> Result<Record, SlotError> {
     let mut generation = [0; 8];
     generation.copy_from_slice(&header[16..DIGEST_AT]);
     let generation = u64::from_be_bytes(generation);
-    let state = state::decode(version, payload).ok_or(SlotError::Payload)?;
+    let state = state::decode(payload).ok_or(SlotError::Payload)?;
     Ok(Record { generation, state })
 }
 
@@ -204,16 +197,13 @@ fn digest_of(header: &[u8], payload: &[u8]) -> [u8; 32] {
     bytes
 }
 
-/// Body of the fuzz target `record`: any bytes as a slot, and as a payload of each version under a
-/// header that fits. Never a panic; what parses is written, and reads as the same.
+/// Body of the fuzz target `record`: any bytes as a slot, and as a payload under a header that fits. Never a panic; what parses is written, and reads as the same.
 ///
 /// # Panics
 /// If a record does not survive its slot.
 pub fn fuzz_record(data: &[u8]) {
     survives(data);
-    for version in VERSION_MIN..=VERSION {
-        survives(&seal(version, 7, data));
-    }
+    survives(&seal(VERSION, 7, data));
     let _ = last_good_time(data);
 }
 
@@ -229,6 +219,7 @@ mod tests {
     use core::net::{Ipv4Addr, Ipv6Addr};
 
     use super::*;
+    use crate::message::RatchetValue;
     use proptest::prelude::*;
 
     #[test]
@@ -325,6 +316,7 @@ mod tests {
     fn sample(generation: u64) -> Record {
         let identity = Identity {
             ca: alloc::vec![1; 40],
+            other_ca: Vec::new(),
             certificate: alloc::vec![2; 40],
             connector_id: [3; 16],
             name: "mumbai-01".into(),
@@ -345,6 +337,8 @@ mod tests {
                 user: "plant".into(),
                 password: "hunter2".into(),
             }),
+            next: None,
+            ratchet: RatchetValue::default(),
         };
         Record { generation, state }
     }

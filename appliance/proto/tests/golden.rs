@@ -13,6 +13,8 @@ use connector_proto::time::UnixSeconds;
 const FINGERPRINT: Fingerprint = Fingerprint {
     mac: [0, 0x50, 0x56, 1, 2, 3],
     smbios_uuid: [0xab; 16],
+    vm_generation: [0; 16],
+    tpm: [0; 32],
 };
 
 #[test]

@@ -25,6 +25,8 @@ const TIME: UnixSeconds = UnixSeconds(1_800_000_000);
 const FINGERPRINT: Fingerprint = Fingerprint {
     mac: [2; 6],
     smbios_uuid: [3; 16],
+    vm_generation: [0; 16],
+    tpm: [0; 32],
 };
 
 #[test]
@@ -423,7 +425,8 @@ fn secrets() -> EnrolSecrets {
 
 fn established() -> (Channel<ConnectorSide>, Channel<EdgeSide>) {
     let now = Instant::default();
-    let mut connector = Channel::connector(now, 1, "0.1.0", FINGERPRINT).unwrap();
+    let mut connector =
+        Channel::connector(now, 1, "0.1.0", FINGERPRINT, RatchetValue::default()).unwrap();
     let mut edge = Channel::edge(now, 2);
     edge.handle_input(now, &connector.poll_transmit().unwrap())
         .unwrap();

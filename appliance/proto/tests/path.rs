@@ -93,7 +93,8 @@ fn an_edge_that_answers_another_question_or_a_smaller_one_or_twice_proves_nothin
     assert!(matches!(twice, Err(Error::UnexpectedMessage { .. })));
     assert!(!connector.is_path_proven(), "the channel is over");
 
-    let mut early = Channel::connector(START, 1, "0.1.0", FINGERPRINT).unwrap();
+    let mut early =
+        Channel::connector(START, 1, "0.1.0", FINGERPRINT, RatchetValue::default()).unwrap();
     let result = early.handle_input(START, &reply(1, &full));
     assert!(matches!(result, Err(Error::UnexpectedMessage { .. })));
 }
@@ -178,11 +179,14 @@ const PACKET_MAX: usize = 1_400;
 const FINGERPRINT: Fingerprint = Fingerprint {
     mac: [2; 6],
     smbios_uuid: [3; 16],
+    vm_generation: [0; 16],
+    tpm: [0; 32],
 };
 
 /// Both ends after the welcome; the connector's probe has not left it yet.
 fn welcomed() -> (Channel<ConnectorSide>, Channel<EdgeSide>) {
-    let mut connector = Channel::connector(START, 1, "0.1.0", FINGERPRINT).unwrap();
+    let mut connector =
+        Channel::connector(START, 1, "0.1.0", FINGERPRINT, RatchetValue::default()).unwrap();
     let mut edge = Channel::edge(START, 2);
     edge.handle_input(START, &connector.poll_transmit().unwrap())
         .unwrap();

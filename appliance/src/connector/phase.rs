@@ -1,6 +1,6 @@
 //! What the console is told.
 
-use connector_proto::local::{ConnectorStatus, Phase, text};
+use connector_proto::local::{ConnectorStatus, NoIdentity, Phase, text};
 use connector_proto::time::Instant;
 
 use super::Connector;
@@ -17,6 +17,7 @@ impl Connector {
             since_boot_us: self.phase_since.as_micros(),
             edge: self.edge.as_deref().map(text),
             proxy: self.last_network.proxy.clone(),
+            recognised: None,
             sessions: self.sessions.len(),
             sessions_total: self.sessions.begun(),
             bytes_up: carried.up,
@@ -38,6 +39,7 @@ impl Connector {
             (None, _) => Phase::NeedEdge,
             (Some(_), true) => Phase::NeedKey {
                 refused: self.refused,
+                why: NoIdentity::Blank,
             },
             (Some(_), false) => self.reaching(enrolling),
         };
@@ -86,6 +88,7 @@ pub fn stuck(now: Instant, error: &StoreError) -> ConnectorStatus {
         since_boot_us: now.as_micros(),
         edge: None,
         proxy: None,
+        recognised: None,
         sessions: 0,
         sessions_total: 0,
         bytes_up: 0,

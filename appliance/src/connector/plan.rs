@@ -85,6 +85,7 @@ impl Connector {
             config,
             purpose,
             fingerprint: self.fingerprint,
+            ratchet: self.memory.state().ratchet,
         })
     }
 

@@ -4,8 +4,8 @@ use core::net::{IpAddr, Ipv4Addr};
 
 use connector_proto::local::{
     Awaited, Boot, ClockSource, ConnectorStatus, Fact, FallbackReason, FromConsole, KeyRefused,
-    Lease, LeaseOrigin, Phase, Servers, SlotContent, SlotName, SlotReply, SlotStatus, Text,
-    ToConsole, text,
+    Lease, LeaseOrigin, NoIdentity, Phase, Servers, SlotContent, SlotName, SlotReply, SlotStatus,
+    Text, ToConsole, text,
 };
 use connector_proto::message::EnrolRefusal;
 use connector_proto::time::UnixSeconds;
@@ -97,7 +97,7 @@ fn perform(action: &Action, screens: &mut [Screen]) {
                     .any(|word| word.contains(char::is_control))
             );
         }
-        Action::Send(FromConsole::Key(_) | FromConsole::Slot(_)) => {}
+        Action::Send(FromConsole::Key(_) | FromConsole::Slot(_) | FromConsole::FactoryReset) => {}
     }
 }
 
@@ -277,6 +277,7 @@ impl<'a> Script<'a> {
                 .byte()
                 .is_some_and(|byte| byte > 99)
                 .then(|| self.string::<259>()),
+            recognised: None,
             sessions: self.u32(),
             sessions_total: self.number(),
             bytes_up: self.number(),
@@ -296,11 +297,15 @@ impl<'a> Script<'a> {
         ];
         match self.byte().unwrap_or(0) % 9 {
             0 | 1 => Phase::NeedEdge,
-            2 => Phase::NeedKey { refused: None },
+            2 => Phase::NeedKey {
+                refused: None,
+                why: NoIdentity::Blank,
+            },
             3 => {
                 let choice = usize::from(self.byte().unwrap_or(0)) % refusals.len();
                 Phase::NeedKey {
                     refused: Some(refusals[choice]),
+                    why: NoIdentity::Blank,
                 }
             }
             4 => Phase::Enrolling,

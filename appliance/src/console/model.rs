@@ -145,7 +145,7 @@ impl Model {
         match &status.phase {
             Phase::NeedEdge => Some(Question::Edge),
             Phase::NeedKey { .. } if other_edge => Some(Question::Edge),
-            Phase::NeedKey { .. } => Some(Question::Key),
+            Phase::NeedKey { .. } | Phase::Held { .. } => Some(Question::Key),
             Phase::Connecting {
                 enrolling: true, ..
             } if other_edge => Some(Question::Edge),
@@ -210,7 +210,7 @@ impl Action {
             Self::Send(FromConsole::ProxyCredentials { user, password }) => {
                 proxy_entry::wipe(user, password);
             }
-            Self::Send(FromConsole::Edge(_) | FromConsole::Slot(_))
+            Self::Send(FromConsole::Edge(_) | FromConsole::Slot(_) | FromConsole::FactoryReset)
             | Self::Say { .. }
             | Self::Redraw { .. } => {}
         }

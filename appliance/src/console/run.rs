@@ -213,7 +213,7 @@ mod tests {
     use super::*;
     use connector_proto::key::ProvisioningKey;
     use connector_proto::limits::LOCAL_MAX;
-    use connector_proto::local::{self, ConnectorStatus, FromConsole, Phase, Text};
+    use connector_proto::local::{self, ConnectorStatus, FromConsole, NoIdentity, Phase, Text};
     use connector_sys::packet_channel;
     use rustix::io::{ioctl_fionbio, read, write};
     use rustix::net::{RecvFlags, recv};
@@ -344,10 +344,14 @@ mod tests {
 
         fn ask_for_key(&self) {
             let status = ConnectorStatus {
-                phase: Phase::NeedKey { refused: None },
+                phase: Phase::NeedKey {
+                    refused: None,
+                    why: NoIdentity::Blank,
+                },
                 since_boot_us: 0,
                 edge: None,
                 proxy: None,
+                recognised: None,
                 sessions: 0,
                 sessions_total: 0,
                 bytes_up: 0,

@@ -6,9 +6,10 @@
 
 use connector_proto::local::{
     Awaited, Boot, ClockSource, ConnectorStatus, Fact, FallbackReason, Ipv6Config, KeyRefused,
-    Lease, LeaseOrigin, Phase, SlotContent, SlotName, SlotReply, SlotStatus,
+    Lease, LeaseOrigin, NoIdentity, Phase, SlotContent, SlotName, SlotReply, SlotStatus,
 };
 use connector_proto::message::EnrolRefusal;
+use connector_proto::message::Verdict;
 
 use super::text::{bound, date, duration, mebibytes, offset, printable};
 
@@ -220,11 +221,11 @@ pub fn phase(status: &ConnectorStatus, before: Option<&Phase>) -> String {
             "Not enrolled, and no service edge is known. Type its name, as the administrator gave it."
                 .to_owned()
         }
-        Phase::NeedKey { refused: None } => format!(
-            "Not enrolled at {edge}. An administrator makes a key (edge key mint): type it here; \
-             case and dashes do not matter. Ctrl-E: another service edge."
-        ),
-        Phase::NeedKey { refused: Some(why) } => refused(*why, &edge),
+        Phase::NeedKey { refused: None, why } => no_identity(why, &edge),
+        Phase::NeedKey { refused: Some(why), .. } | Phase::Held { refused: Some(why), .. } => {
+            refused(*why, &edge)
+        }
+        Phase::Held { verdict, name, refused: None } => held(*verdict, &printable(name), &edge),
         Phase::Enrolling => format!("Enrolling at {edge}{way} with the key that was typed"),
         Phase::Connecting { last_error, enrolling, .. } => {
             let lost = matches!(before, Some(Phase::Connected { .. }));
@@ -248,6 +249,54 @@ pub fn phase(status: &ConnectorStatus, before: Option<&Phase>) -> String {
             format!("Connected to {edge} as {name} (group {group}){way}")
         }
         Phase::Stuck { text } => format!("The connector cannot go on: {}", printable(text)),
+    }
+}
+
+/// The sentence of a connector that needs a key.
+fn no_identity(why: &NoIdentity, edge: &str) -> String {
+    match why {
+        NoIdentity::Blank => format!(
+            "Not enrolled at {edge}. An administrator makes a key (edge key mint): type it here; \
+             case and dashes do not matter. Ctrl-E: another service edge."
+        ),
+        NoIdentity::Unreadable => {
+            "The state record is not readable, so this machine is not enrolled. Type a new key."
+                .to_owned()
+        }
+        NoIdentity::Foreign { name } => format!(
+            "This machine is a copy of {}. Enrol it as a new connector? Type a key made for it.",
+            printable(name)
+        ),
+        NoIdentity::Unusable => {
+            "The stored certificate and key do not belong together. Type a new key.".to_owned()
+        }
+        NoIdentity::Revoked { name } => format!(
+            "{} was revoked at {edge}. Type a new key to enrol this machine anew.",
+            printable(name)
+        ),
+        NoIdentity::TooLate { name } => format!(
+            "{} was off for too long: its certificate cannot be renewed any more. Type a new key.",
+            printable(name)
+        ),
+    }
+}
+
+/// The sentence of a machine that the edge holds.
+fn held(verdict: Verdict, name: &str, edge: &str) -> String {
+    match verdict {
+        Verdict::Copy => {
+            format!(
+                "This machine is a copy of {name}. Enrol it as a new connector? Type a key made for it."
+            )
+        }
+        Verdict::MovedNic => format!(
+            "{name} has another MAC address than before, and {edge} waits for an administrator to confirm it \
+             (edge connector confirm). Or type a new key."
+        ),
+        Verdict::SameMachine | Verdict::Reverted | Verdict::RestoredBackup => format!(
+            "{name} was restored from a backup on other hardware, and {edge} waits for an administrator to \
+             confirm it (edge connector confirm). Or type a new key."
+        ),
     }
 }
 

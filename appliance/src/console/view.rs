@@ -240,9 +240,10 @@ fn phase_line(status: &ConnectorStatus, now_us: u64) -> String {
         }
         Phase::Stuck { text } => cut(&format!("Stopped: {}", printable(text)), COLUMNS),
         // These ask something, and are seen only while another terminal's answer is under way.
-        Phase::NeedEdge | Phase::NeedKey { .. } | Phase::NeedProxyCredentials { .. } => {
-            "Waiting for the operator".to_owned()
-        }
+        Phase::NeedEdge
+        | Phase::NeedKey { .. }
+        | Phase::Held { .. }
+        | Phase::NeedProxyCredentials { .. } => "Waiting for the operator".to_owned(),
     }
 }
 

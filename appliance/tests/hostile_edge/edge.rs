@@ -309,9 +309,12 @@ impl HostileEdge {
         let params = CertificateParams::new(Vec::new()).unwrap();
         let certificate = params.signed_by(&key, &self.authority.issuer).unwrap();
         State {
+            next: None,
+            ratchet: connector_proto::message::RatchetValue::default(),
             private_key: key.serialize_der(),
             edge: format!("{host}:{}", self.port()),
             identity: Some(Identity {
+                other_ca: Vec::new(),
                 ca: self.authority.ca.to_vec(),
                 certificate: certificate.der().to_vec(),
                 connector_id: [1; 16],

@@ -14,7 +14,7 @@ use connector_proto::key::ProvisioningKey;
 use connector_proto::limits::LOCAL_MAX;
 use connector_proto::local::{
     self, EdgeSample, FromConnector, FromConsole, Lease, LeaseOrigin, Network, Phase, Servers,
-    ToConnector,
+    StartDescriptors, ToConnector,
 };
 use connector_proto::message::Fingerprint;
 use connector_proto::record::{self, Record, State};
@@ -70,8 +70,14 @@ impl Machine {
         let fingerprint = Fingerprint {
             mac: [2; 6],
             smbios_uuid: [3; 16],
+            vm_generation: [0; 16],
+            tpm: [0; 32],
         };
         let start = ToConnector::Start {
+            descriptors: StartDescriptors {
+                state: true,
+                tpm: false,
+            },
             edge: edge.map(|edge| edge.parse().unwrap()),
             fingerprint,
             version: "0.0.0".parse().unwrap(),

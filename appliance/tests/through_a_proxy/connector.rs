@@ -20,7 +20,8 @@ use connector_proto::grant;
 use connector_proto::key::ProvisioningKey;
 use connector_proto::limits::LOCAL_MAX;
 use connector_proto::local::{
-    self, FromConnector, FromConsole, Lease, LeaseOrigin, Network, Phase, Servers, ToConnector,
+    self, FromConnector, FromConsole, Lease, LeaseOrigin, Network, Phase, Servers,
+    StartDescriptors, ToConnector,
 };
 use connector_proto::message::Fingerprint;
 use connector_proto::record::{Identity, State};
@@ -214,6 +215,7 @@ fn plan(proxy: &Proxy, config: std::sync::Arc<rustls::ClientConfig>, purpose: Pu
         proxy: Some(proxy.clone()),
         config,
         purpose,
+        ratchet: connector_proto::message::RatchetValue::default(),
         fingerprint: FINGERPRINT,
     }
 }
@@ -221,6 +223,8 @@ fn plan(proxy: &Proxy, config: std::sync::Arc<rustls::ClientConfig>, purpose: Pu
 const FINGERPRINT: Fingerprint = Fingerprint {
     mac: [2; 6],
     smbios_uuid: [3; 16],
+    vm_generation: [0; 16],
+    tpm: [0; 32],
 };
 
 /// The way to the edge by `proxy`.
@@ -294,6 +298,10 @@ impl Machine {
         let connector = thread::spawn(move || run(&LocalChannel::from_socket(theirs)));
         let machine = Self { channel, connector };
         let start = ToConnector::Start {
+            descriptors: StartDescriptors {
+                state: true,
+                tpm: false,
+            },
             edge: Some(EDGE_NAME.parse().unwrap()),
             fingerprint: FINGERPRINT,
             version: "0.0.0".parse().unwrap(),

@@ -197,7 +197,7 @@ fn the_whole_connector_asks_for_credentials_and_connects_with_those_that_are_typ
     let edge = TestEdge::start();
     let proxy = TestProxy::start(edge.address(), Some(MONA), Conduct::Tunnel);
     let machine = Machine::start(proxy.address());
-    machine.wait_for(|phase| matches!(phase, Phase::NeedKey { refused: None }));
+    machine.wait_for(|phase| matches!(phase, Phase::NeedKey { refused: None, .. }));
     machine.type_key(&edge.mint());
     for refused in [false, true] {
         machine.wait_for(|phase| *phase == Phase::NeedProxyCredentials { refused });

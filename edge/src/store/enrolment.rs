@@ -488,6 +488,8 @@ mod tests {
         let fingerprint = Fingerprint {
             mac: [2, 0, 0, 0, 0, number],
             smbios_uuid: [number; 16],
+            vm_generation: [0; 16],
+            tpm: [0; 32],
         };
         let certificate_life = Duration::from_secs(3600);
         Request {

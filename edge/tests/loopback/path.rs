@@ -2,6 +2,7 @@
 
 use connector_proto::control::{Channel, ConnectorEvent};
 use connector_proto::message::ALPN_CONTROL;
+use connector_proto::message::RatchetValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::harness::{FINGERPRINT, TestEdge, clock, next_event, soon, until};
@@ -26,7 +27,8 @@ async fn a_connector_that_never_probes_is_served_all_the_same() {
     let edge = TestEdge::start().await;
     let identity = edge.enrolled().await;
     let mut tls = identity.dial(edge.address(), ALPN_CONTROL).await.unwrap();
-    let mut older = Channel::connector(clock(), 7, "older", FINGERPRINT).unwrap();
+    let mut older =
+        Channel::connector(clock(), 7, "older", FINGERPRINT, RatchetValue::default()).unwrap();
     let hello = older.poll_transmit().unwrap();
     tls.write_all(&hello).await.unwrap();
     tls.flush().await.unwrap();

@@ -220,6 +220,8 @@ fn status(phase: Phase) -> ConnectorStatus {
         since_boot_us: 8,
         edge: None,
         proxy: None,
+        recognised: None,
+        recognised: None,
         sessions: 0,
         sessions_total: 0,
         bytes_up: 0,

@@ -3,7 +3,9 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use connector_proto::local::{FromConnector, FromConsole, FromNetd, FromTimed, ToConnector, text};
+use connector_proto::local::{
+    FromConnector, FromConsole, FromNetd, FromTimed, StartDescriptors, ToConnector, text,
+};
 use connector_proto::message::Fingerprint;
 use connector_proto::time::Instant;
 use rustix::process::Signal;
@@ -88,15 +90,21 @@ impl Machine {
             Service::Netd => self.send_netd_start()?,
             Service::Timed => {}
             Service::Connector => {
+                let state = self.state_disk.descriptor()?;
                 let start = ToConnector::Start {
+                    descriptors: StartDescriptors {
+                        state: state.is_some(),
+                        tpm: false,
+                    },
                     edge: self.hub.settings().edge.clone(),
                     fingerprint: Fingerprint {
                         mac: self.network.mac().unwrap_or_default(),
                         smbios_uuid: hardware::smbios_uuid(),
+                        ..Fingerprint::default()
                     },
                     version: text(&self.build.version),
                 };
-                let descriptors = self.state_disk.descriptor()?.into_iter().collect();
+                let descriptors = state.into_iter().collect();
                 self.send(service, SLOT_START, &start, descriptors)?;
             }
         }

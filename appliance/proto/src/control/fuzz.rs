@@ -6,7 +6,7 @@ use super::{Channel, ConnectorEvent, ConnectorSide, EVENTS_MAX, EdgeEvent, EdgeS
 use crate::error::Error;
 use crate::frame;
 use crate::limits;
-use crate::message::{CloseCode, Fingerprint, KNOWN, SessionRefusal, Welcome};
+use crate::message::{CloseCode, Fingerprint, KNOWN, RatchetValue, SessionRefusal, Welcome};
 use crate::time::Instant;
 
 /// Drives both machines by `data`: what each sends is delivered, cut, corrupted or replaced, time
@@ -40,8 +40,10 @@ impl World {
         let fingerprint = Fingerprint {
             mac: [2; 6],
             smbios_uuid: [3; 16],
+            vm_generation: [0; 16],
+            tpm: [0; 32],
         };
-        let connector = Channel::connector(now, 1, "0.1.0", fingerprint)
+        let connector = Channel::connector(now, 1, "0.1.0", fingerprint, RatchetValue::default())
             .expect("a hello fits into an empty outbox");
         Self {
             connector,

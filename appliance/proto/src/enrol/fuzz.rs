@@ -51,6 +51,8 @@ impl World {
         let fingerprint = Fingerprint {
             mac: [2; 6],
             smbios_uuid: [3; 16],
+            vm_generation: [0; 16],
+            tpm: [0; 32],
         };
         let connector = Connector::new(Instant::default(), secrets, EXPORTER, csr, fingerprint)
             .expect("a hello fits into an empty outbox");

@@ -8,11 +8,13 @@ use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::message::RatchetValue;
+
 /// Addresses at which the edge was reached, the last one first. More than eight are those of an edge
 /// that moves about, whose oldest addresses are worth nothing.
 pub type EdgeAddresses = heapless::Vec<IpAddr, 8>;
 
-/// What is remembered: the payload of version 2. Wiped when dropped; `Debug` shows no secret.
+/// What is remembered: the payload of a record. Wiped when dropped; `Debug` shows no secret.
 #[derive(Clone, Default, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub struct State {
     /// The connector's private key, PKCS#8 DER. Present from before the first enrolment request.
@@ -29,13 +31,30 @@ pub struct State {
     pub edge_addresses: EdgeAddresses,
     /// What the HTTP proxy is told about who asks.
     pub proxy_credentials: Option<ProxyCredentials>,
+    /// A key pair, and later its certificate, that is to take the place of the one in use: a renewal, or
+    /// the enrolment of a machine that has an identity already.
+    pub next: Option<Next>,
+    /// The newest ratchet value; zeros before the first.
+    #[zeroize(skip)]
+    pub ratchet: RatchetValue,
+}
+
+/// What is to take the place of the identity in use. Kept before it is asked for.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+pub struct Next {
+    /// Its private key, PKCS#8 DER.
+    pub private_key: Vec<u8>,
+    /// Its certificate, DER, once the edge has issued it by a renewal; empty until then.
+    pub certificate: Vec<u8>,
 }
 
 /// An enrolled connector's identity. Nothing in it is secret; the private key is beside it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub struct Identity {
-    /// The edge's CA certificate, DER: the only trust anchor.
+    /// The edge's CA certificate, DER: the only trust anchor, but for `other_ca`.
     pub ca: Vec<u8>,
+    /// The edge's other CA certificate while two overlap, DER; empty otherwise.
+    pub other_ca: Vec<u8>,
     /// The connector's certificate, DER.
     pub certificate: Vec<u8>,
     /// Its id at the edge.
@@ -57,35 +76,9 @@ pub struct ProxyCredentials {
     pub password: String,
 }
 
-/// The payload of version 1. Read, never written.
-#[derive(Default, Deserialize, Zeroize, ZeroizeOnDrop)]
-struct StateV1 {
-    private_key: Vec<u8>,
-    edge: String,
-    identity: Option<Identity>,
-    last_good_time: u64,
-}
-
-impl From<StateV1> for State {
-    fn from(mut old: StateV1) -> Self {
-        Self {
-            private_key: core::mem::take(&mut old.private_key),
-            edge: core::mem::take(&mut old.edge),
-            identity: old.identity.take(),
-            last_good_time: old.last_good_time,
-            edge_addresses: EdgeAddresses::new(),
-            proxy_credentials: None,
-        }
-    }
-}
-
-/// Decodes a payload of `version`; `None` if it is not exactly one, or the version is not known.
-pub(super) fn decode(version: u16, payload: &[u8]) -> Option<State> {
-    match version {
-        1 => whole::<StateV1>(payload).map(State::from),
-        2 => whole(payload),
-        _ => None,
-    }
+/// Decodes a payload; `None` if it is not exactly one state.
+pub(super) fn decode(payload: &[u8]) -> Option<State> {
+    whole(payload)
 }
 
 fn whole<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Option<T> {
@@ -105,6 +98,12 @@ impl fmt::Debug for State {
             .field("edge", &self.edge)
             .field("name", &name)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Next(..)")
     }
 }
 

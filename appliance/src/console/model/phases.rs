@@ -84,11 +84,12 @@ impl Model {
             Phase::Enrolling
             | Phase::NeedEdge
             | Phase::NeedKey { .. }
+            | Phase::Held { .. }
             | Phase::NeedProxyCredentials { .. } => {}
         }
         if matches!(
             status.phase,
-            Phase::Connected { .. } | Phase::NeedKey { .. }
+            Phase::Connected { .. } | Phase::NeedKey { .. } | Phase::Held { .. }
         ) {
             self.errors_said.clear();
         }

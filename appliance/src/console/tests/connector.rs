@@ -1,6 +1,6 @@
 //! What the connector says: refusals, outages, enrolment.
 
-use connector_proto::local::{Awaited, KeyRefused, Phase, ToConsole};
+use connector_proto::local::{Awaited, KeyRefused, NoIdentity, Phase, ToConsole};
 use connector_proto::message::EnrolRefusal;
 use connector_proto::time::UnixSeconds;
 
@@ -81,14 +81,23 @@ fn every_refusal_says_which_and_what_to_do_and_asks_again() {
 fn a_refusal_is_said_once_although_the_status_is_repeated() {
     let mut operator = Operator::asked_for_key();
     let refused = Some(KeyRefused::ByEdge(EnrolRefusal::KeyRevoked));
-    operator.status(Phase::NeedKey { refused });
+    operator.status(Phase::NeedKey {
+        refused,
+        why: NoIdentity::Blank,
+    });
     operator.forget_history();
-    operator.status(Phase::NeedKey { refused });
+    operator.status(Phase::NeedKey {
+        refused,
+        why: NoIdentity::Blank,
+    });
     assert_eq!(operator.history(0), [""; 0]);
     operator.status(Phase::Enrolling);
     operator.forget_history();
     operator.pass(5);
-    operator.status(Phase::NeedKey { refused });
+    operator.status(Phase::NeedKey {
+        refused,
+        why: NoIdentity::Blank,
+    });
     assert!(
         !operator.history(0).is_empty(),
         "the second key was refused for the same reason"
@@ -194,7 +203,13 @@ fn the_live_line_of_every_phase_says_what_goes_on() {
             "Stopped: the state partition is missing: attach the disk",
         ),
         (Phase::NeedEdge, "Service edge (name or name:port):"),
-        (Phase::NeedKey { refused: None }, "Provisioning key:"),
+        (
+            Phase::NeedKey {
+                refused: None,
+                why: NoIdentity::Blank,
+            },
+            "Provisioning key:",
+        ),
     ];
     for (phase, line) in cases {
         operator.pass(0);
@@ -233,6 +248,9 @@ fn a_connector_that_died_is_waited_for() {
         operator.history(0),
         ["[    10.00] The connector is not running"]
     );
-    operator.status(Phase::NeedKey { refused: None });
+    operator.status(Phase::NeedKey {
+        refused: None,
+        why: NoIdentity::Blank,
+    });
     assert_eq!(operator.live(0), "Provisioning key:");
 }

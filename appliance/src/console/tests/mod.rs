@@ -2,7 +2,7 @@
 
 use connector_proto::local::{
     Awaited, ClockSource, ConnectorStatus, EdgeText, Fact, FromConsole, KeyRefused, Lease,
-    LeaseOrigin, Phase, Servers, ToConsole,
+    LeaseOrigin, NoIdentity, Phase, Servers, ToConsole,
 };
 
 use super::model::{Action, Event, Model};
@@ -102,7 +102,10 @@ impl Operator {
     fn asked_for_key() -> Self {
         let mut operator = Self::new();
         operator.now_us = 10_000_000;
-        operator.status(Phase::NeedKey { refused: None });
+        operator.status(Phase::NeedKey {
+            refused: None,
+            why: NoIdentity::Blank,
+        });
         operator
     }
 
@@ -141,6 +144,7 @@ impl Operator {
             since_boot_us: self.since_us,
             edge: self.edge.clone(),
             proxy: self.proxy.clone(),
+            recognised: None,
             sessions: 2,
             sessions_total: 5,
             bytes_up: self.bytes_up,
@@ -149,7 +153,10 @@ impl Operator {
     }
 
     fn refuse(&mut self, why: KeyRefused) {
-        self.status(Phase::NeedKey { refused: Some(why) });
+        self.status(Phase::NeedKey {
+            refused: Some(why),
+            why: NoIdentity::Blank,
+        });
     }
 
     fn types(&mut self, terminal: usize, keys: &str) {
@@ -183,6 +190,7 @@ impl Operator {
                 Action::Send(FromConsole::Slot(request)) => {
                     self.sent.push(format!("Slot {request:?}"));
                 }
+                Action::Send(FromConsole::FactoryReset) => self.sent.push("FactoryReset".into()),
             }
         }
         for (place, screen) in self.screens.iter_mut().enumerate() {

@@ -1,6 +1,6 @@
 //! What the operator types, and the answers.
 
-use connector_proto::local::{KeyRefused, Phase};
+use connector_proto::local::{KeyRefused, NoIdentity, Phase};
 use connector_proto::message::EnrolRefusal;
 
 use super::{KEY, KEY_DATA, Operator, connected, connecting};
@@ -179,7 +179,10 @@ fn the_edge_is_asked_for_when_nobody_has_said_where_it_is() {
 fn a_wrongly_typed_edge_can_be_corrected_until_enrolment() {
     let mut operator = Operator::asked_for_key();
     for phase in [
-        Phase::NeedKey { refused: None },
+        Phase::NeedKey {
+            refused: None,
+            why: NoIdentity::Blank,
+        },
         connecting(3, "no such host", true),
     ] {
         operator.status(phase);

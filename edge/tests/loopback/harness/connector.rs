@@ -12,7 +12,7 @@ use connector_proto::grant;
 use connector_proto::key::ProvisioningKey;
 use connector_proto::message::{
     ALPN_CONTROL, ALPN_DATA, ALPN_ENROL, CloseCode, EXPORTER_LABEL, EnrolRefusal, Fingerprint,
-    SessionRefusal,
+    RatchetValue, SessionRefusal,
 };
 use connector_proto::record;
 use rcgen::{CertificateParams, KeyPair};
@@ -67,7 +67,9 @@ impl Identity {
     /// A control channel up to the answer to the greeting.
     pub async fn greet(&self, edge: SocketAddr) -> (Tls, Channel<ConnectorSide>, ControlEvent) {
         let mut tls = self.dial(edge, ALPN_CONTROL).await.unwrap();
-        let mut channel = Channel::connector(clock(), 7, "test 1.0", FINGERPRINT).unwrap();
+        let mut channel =
+            Channel::connector(clock(), 7, "test 1.0", FINGERPRINT, RatchetValue::default())
+                .unwrap();
         let event = soon("the welcome", next_event(&mut tls, &mut channel))
             .await
             .unwrap();
@@ -78,6 +80,8 @@ impl Identity {
 pub const FINGERPRINT: Fingerprint = Fingerprint {
     mac: [2, 0, 0, 0, 0, 1],
     smbios_uuid: [1; 16],
+    vm_generation: [0; 16],
+    tpm: [0; 32],
 };
 
 /// Sends what is to be sent and reads until something happens.
