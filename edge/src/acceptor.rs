@@ -13,13 +13,14 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
+use crate::authorise::{Denied, Endpoint, authorise};
 use crate::config::{
     HANDSHAKE_MAX, STORE_POLL, TCP_PROBE_INTERVAL, TCP_UNACKNOWLEDGED_MAX, UNAUTHENTICATED_MAX,
 };
 use crate::server::{Alive, Shared, stopped};
-use crate::store::connectors::Identity;
+use crate::store::holder::{Holder, Identity};
 use crate::tls::{self, Protocol, Tls};
-use crate::{control, data as data_channel, edge_time, enrolment};
+use crate::{clock, control, data as data_channel, edge_time, enrolment, renewal};
 
 /// Accepts until `stop` says otherwise.
 pub(crate) async fn run(
@@ -81,41 +82,63 @@ async fn serve(shared: &Arc<Shared>, tcp: TcpStream, peer: SocketAddr, ticket: T
     match protocol {
         Protocol::Enrol => {
             enrolment::serve(shared, tls, peer).await;
-            return drop(ticket);
+            drop(ticket);
         }
         Protocol::Time => {
             edge_time::serve(tls, peer).await;
-            return drop(ticket);
+            drop(ticket);
         }
-        Protocol::Control | Protocol::Data => {}
-    }
-    let Some((mut tls, identity)) = authenticate(shared, tls, peer).await else {
-        return;
-    };
-    drop(ticket);
-    tls::lift_limit(&mut tls);
-    if protocol == Protocol::Control {
-        control::serve(shared, tls, identity, peer).await;
-    } else {
-        data_channel::serve(shared, tls, &identity).await;
+        Protocol::Renew => {
+            renewal::serve(shared, tls, peer).await;
+            drop(ticket);
+        }
+        Protocol::Control => {
+            if let Some(known) = authenticate(shared, tls, Endpoint::Control, peer).await {
+                drop(ticket);
+                control::serve(shared, known.tls, known.identity, known.spki, peer).await;
+            }
+        }
+        Protocol::Data => {
+            if let Some(known) = authenticate(shared, tls, Endpoint::Data, peer).await {
+                drop(ticket);
+                data_channel::serve(shared, known.tls, &known.identity).await;
+            }
+        }
     }
 }
 
+/// A peer whose certificate is a connector's.
+struct Known {
+    tls: Tls,
+    identity: Identity,
+    spki: [u8; 32],
+}
+
 /// Who the holder of the verified certificate is; says farewell to those who are nobody.
-async fn authenticate(shared: &Arc<Shared>, tls: Tls, peer: SocketAddr) -> Option<(Tls, Identity)> {
+async fn authenticate(
+    shared: &Arc<Shared>,
+    mut tls: Tls,
+    endpoint: Endpoint,
+    peer: SocketAddr,
+) -> Option<Known> {
     let spki = tls::verified_spki(&tls)?;
-    let code = match shared.store.run(move |store| store.identity(&spki)).await {
-        Ok(Some(identity)) if identity.active => return Some((tls, identity)),
-        Ok(Some(identity)) => {
-            warn!(
-                "{peer}: {} is not allowed to connect any more",
-                identity.name
-            );
-            CloseCode::NotAuthorised
+    let holder = shared.store.run(move |store| store.holder(&spki)).await;
+    let allowed = holder.map(|Holder { identity, standing }| {
+        let authorised = authorise(endpoint, &standing, clock::unix_now());
+        authorised.and(identity.ok_or(Denied::Unknown))
+    });
+    let code = match allowed {
+        Ok(Ok(identity)) => {
+            tls::lift_limit(&mut tls);
+            return Some(Known {
+                tls,
+                identity,
+                spki,
+            });
         }
-        Ok(None) => {
-            warn!("{peer}: its certificate belongs to no connector");
-            CloseCode::NotAuthorised
+        Ok(Err(denied)) => {
+            warn!("{peer}: refused: {denied}");
+            denied.close_code()
         }
         Err(error) => {
             warn!("{peer}: cannot look its certificate up: {error}");

@@ -10,8 +10,12 @@ use connector_proto::message::{CloseCode, SessionRefusal};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::config::COMMANDS_MAX;
-use crate::store::connectors::Identity;
+use crate::store::holder::Identity;
 use crate::tls::Tls;
+
+mod turns;
+
+pub(crate) use turns::Turns;
 
 /// A connector's id.
 pub(crate) type ConnectorId = [u8; 16];
@@ -21,20 +25,30 @@ pub(crate) type SessionId = [u8; 16];
 /// What a control channel's task is asked to do.
 #[derive(Debug)]
 pub(crate) enum Command {
+    /// Ask the connector whether it is there. Answered when it answers, dropped when it does not.
+    AskAlive(oneshot::Sender<()>),
+    /// Say farewell and end.
+    Close(CloseCode),
+    /// Hand out another ratchet value: a copy of the connector has shown up.
+    NewRatchet,
     /// Offer a session.
     Open {
         /// The signed grant.
         grant: Vec<u8>,
     },
-    /// Say farewell and end.
-    Close(CloseCode),
+    /// Tell the connector the roots, which have changed.
+    Trust,
 }
 
 /// One control channel that is up.
 #[derive(Debug)]
 pub(crate) struct Tunnel {
     pub(crate) identity: Identity,
+    /// SHA-256 of the subject public key info of its certificate.
+    pub(crate) spki: [u8; 32],
     epoch: u64,
+    /// Whether the connector has stored a ratchet value of this channel.
+    ready: AtomicBool,
     suspect: AtomicBool,
     commands: mpsc::Sender<Command>,
 }
@@ -43,6 +57,11 @@ impl Tunnel {
     /// Hands a command over; false if the channel is gone or too many commands wait.
     pub(crate) fn command(&self, command: Command) -> bool {
         self.commands.try_send(command).is_ok()
+    }
+
+    /// Sessions may be offered from here on.
+    pub(crate) fn set_ready(&self) {
+        self.ready.store(true, Ordering::Relaxed);
     }
 
     /// Whether new sessions should go elsewhere.
@@ -81,6 +100,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Broker {
     tunnels: Mutex<Tunnels>,
     sessions: Mutex<HashMap<SessionId, Session>>,
+    pub(crate) turns: Arc<Turns>,
 }
 
 #[derive(Debug, Default)]
@@ -100,10 +120,17 @@ struct Session {
 }
 
 impl Broker {
+    /// The control channel of a connector, if it has one.
+    pub(crate) fn incumbent(&self, id: &ConnectorId) -> Option<Arc<Tunnel>> {
+        self.tunnels().up.get(id).cloned()
+    }
+
     /// Takes a control channel in. An older one of the same connector is told that it was replaced.
+    /// It is offered no session before [`Tunnel::set_ready`].
     pub(crate) fn register(
         self: &Arc<Self>,
         identity: Identity,
+        spki: [u8; 32],
     ) -> (Registration, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         let mut tunnels = self.tunnels();
@@ -112,7 +139,9 @@ impl Broker {
         let id = identity.id;
         let tunnel = Arc::new(Tunnel {
             identity,
+            spki,
             epoch,
+            ready: AtomicBool::new(false),
             suspect: AtomicBool::new(false),
             commands,
         });
@@ -139,6 +168,7 @@ impl Broker {
             .up
             .values()
             .filter(|tunnel| tunnel.identity.group_id == group_id)
+            .filter(|tunnel| tunnel.ready.load(Ordering::Relaxed))
             .filter(|tunnel| !tunnel.suspect.load(Ordering::Relaxed))
             .filter(|tunnel| carried(tunnel.identity.id) < SESSIONS_MAX)
             .collect();
@@ -180,26 +210,22 @@ impl Broker {
         session.waiting.take()
     }
 
-    /// The ids of all connectors with a control channel or a session.
-    pub(crate) fn present(&self) -> Vec<ConnectorId> {
-        let mut ids: Vec<_> = self.connected();
-        ids.extend(self.sessions().values().map(|session| session.connector));
+    /// All control channels.
+    pub(crate) fn tunnels_up(&self) -> Vec<Arc<Tunnel>> {
+        self.tunnels().up.values().cloned().collect()
+    }
+
+    /// The ids of all connectors that carry a session, or are to.
+    pub(crate) fn carrying(&self) -> Vec<ConnectorId> {
+        let sessions = self.sessions();
+        let mut ids: Vec<_> = sessions.values().map(|session| session.connector).collect();
         ids.sort_unstable();
         ids.dedup();
         ids
     }
 
-    /// The ids of all connectors with a control channel.
-    pub(crate) fn connected(&self) -> Vec<ConnectorId> {
-        self.tunnels().up.keys().copied().collect()
-    }
-
-    /// Ends a connector's control channel and sessions.
-    pub(crate) fn expel(&self, connector: &ConnectorId) {
-        let tunnel = self.tunnels().up.get(connector).cloned();
-        if let Some(tunnel) = tunnel {
-            tunnel.command(Command::Close(CloseCode::NotAuthorised));
-        }
+    /// Ends a connector's sessions.
+    pub(crate) fn end_sessions(&self, connector: &ConnectorId) {
         self.sessions()
             .values()
             .filter(|session| session.connector == *connector)
@@ -244,15 +270,6 @@ pub(crate) struct Registration {
     pub(crate) tunnel: Arc<Tunnel>,
 }
 
-impl Registration {
-    /// Whether no newer control channel took this one's place.
-    pub(crate) fn is_current(&self) -> bool {
-        let tunnels = self.broker.tunnels();
-        let current = tunnels.up.get(&self.tunnel.identity.id);
-        current.is_some_and(|current| current.epoch == self.tunnel.epoch)
-    }
-}
-
 impl Drop for Registration {
     fn drop(&mut self) {
         let id = &self.tunnel.identity.id;
@@ -293,87 +310,4 @@ impl Drop for Slot {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connectors_of_a_group_take_turns_and_suspects_are_passed_over() {
-        let broker = Arc::new(Broker::default());
-        let (one, _commands_1) = broker.register(identity(1, 7));
-        let (_two, _commands_2) = broker.register(identity(2, 7));
-        let (_other, _commands_3) = broker.register(identity(3, 8));
-        let mut picked: Vec<_> = (0..4)
-            .map(|_| broker.pick(7).unwrap().identity.id[0])
-            .collect();
-        assert_ne!(picked[0], picked[1]);
-        picked.sort_unstable();
-        assert_eq!(picked, [1, 1, 2, 2]);
-        one.tunnel.set_suspect(true);
-        assert!((0..4).all(|_| broker.pick(7).unwrap().identity.id[0] == 2));
-        assert!(broker.pick(9).is_none());
-    }
-
-    #[test]
-    fn a_newer_channel_replaces_the_older_and_outlives_its_end() {
-        let broker = Arc::new(Broker::default());
-        let (old, mut commands) = broker.register(identity(1, 7));
-        let (new, _commands) = broker.register(identity(1, 7));
-        assert!(matches!(
-            commands.try_recv(),
-            Ok(Command::Close(CloseCode::Replaced))
-        ));
-        assert!(!old.is_current() && new.is_current());
-        drop(old);
-        assert!(broker.pick(7).is_some());
-        drop(new);
-        assert!(broker.pick(7).is_none());
-    }
-
-    #[test]
-    fn a_session_is_claimed_once_and_only_by_its_connector() {
-        let broker = Arc::new(Broker::default());
-        let expected = broker.expect([5; 16], [1; 16]);
-        assert!(broker.claim(&[5; 16], &[2; 16]).is_none());
-        assert!(broker.claim(&[6; 16], &[1; 16]).is_none());
-        assert!(broker.claim(&[5; 16], &[1; 16]).is_some());
-        assert!(broker.claim(&[5; 16], &[1; 16]).is_none());
-        drop(expected);
-        assert!(broker.present().is_empty());
-    }
-
-    #[test]
-    fn who_waits_for_a_connector_that_goes_away_is_told() {
-        let broker = Arc::new(Broker::default());
-        let (registration, _commands) = broker.register(identity(1, 7));
-        let mut expected = broker.expect([5; 16], [1; 16]);
-        drop(registration);
-        assert!(matches!(expected.outcome.try_recv(), Ok(Outcome::Lost)));
-    }
-
-    #[test]
-    fn a_connector_that_is_full_is_not_picked() {
-        let broker = Arc::new(Broker::default());
-        let (_registration, _commands) = broker.register(identity(1, 7));
-        let sessions: Vec<_> = (0..SESSIONS_MAX)
-            .map(|number| {
-                let mut id = [0; 16];
-                id[..8].copy_from_slice(&number.to_be_bytes());
-                broker.expect(id, [1; 16])
-            })
-            .collect();
-        assert!(broker.pick(7).is_none());
-        drop(sessions);
-        assert!(broker.pick(7).is_some());
-    }
-
-    fn identity(id: u8, group_id: i64) -> Identity {
-        let (name, group) = (format!("connector-{id}"), "hq".to_owned());
-        Identity {
-            id: [id; 16],
-            name,
-            group_id,
-            group,
-            active: true,
-        }
-    }
-}
+mod tests;

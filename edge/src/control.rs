@@ -7,18 +7,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_proto::control::{Channel, EdgeEvent, EdgeSide};
-use connector_proto::message::{CloseCode, Welcome};
+use connector_proto::error::Error as ProtocolError;
+use connector_proto::message::{CloseCode, RatchetValue};
 use log::{info, warn};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::mpsc::Receiver;
+use tokio::sync::{mpsc::Receiver, oneshot};
 use tokio::time::{sleep_until, timeout};
 
 use crate::broker::{Command, Outcome, Registration};
-use crate::clock;
-use crate::config::WRITE_MAX;
+use crate::config::{INCUMBENT_ANSWER_MAX, WRITE_MAX};
 use crate::server::Shared;
-use crate::store::connectors::Identity;
+use crate::store::Store;
+use crate::store::holder::Identity;
+use crate::store::ratchet::Stored;
 use crate::tls::{self, Tls};
+use crate::{Error, clock};
+
+mod greeting;
+
+use greeting::Hello;
 
 /// Spread of a fleet's first reconnect per connector: 10,000 come back within 10 s, which an edge
 /// of 1,000 handshakes a second takes.
@@ -32,11 +39,13 @@ const CAP_IN_SPREADS: u32 = 10;
 /// Longest cap.
 const CAP_MAX: Duration = Duration::from_secs(60);
 
-/// Serves one control channel from its greeting to its end.
+/// Serves one control channel from its greeting to its end. `identity` holds the certificate whose
+/// public key hashes to `spki`.
 pub(crate) async fn serve(
     shared: &Arc<Shared>,
     mut tls: Tls,
     identity: Identity,
+    spki: [u8; 32],
     peer: SocketAddr,
 ) {
     let mut seed = [0; 8];
@@ -46,9 +55,13 @@ pub(crate) async fn serve(
     let mut control = Control {
         shared,
         identity,
+        spki,
         peer,
         machine,
         registered: None,
+        step: 0,
+        asked: Vec::new(),
+        ratchet_wanted: false,
     };
     let name = control.identity.name.clone();
     match control.run(&mut tls).await {
@@ -60,16 +73,24 @@ pub(crate) async fn serve(
     while let Some(bytes) = control.machine.poll_transmit() {
         last.extend(bytes);
     }
+    drop(control);
     tls::farewell(tls, &last).await;
 }
 
 struct Control<'a> {
     shared: &'a Arc<Shared>,
     identity: Identity,
+    spki: [u8; 32],
     peer: SocketAddr,
     machine: Channel<EdgeSide>,
     /// After the greeting.
     registered: Option<(Registration, Receiver<Command>)>,
+    /// Of the ratchet value that this channel handed out last.
+    step: u64,
+    /// Who wants to know whether the connector is there.
+    asked: Vec<oneshot::Sender<()>>,
+    /// Another ratchet value is to follow the one that is under way.
+    ratchet_wanted: bool,
 }
 
 impl Control<'_> {
@@ -91,14 +112,12 @@ impl Control<'_> {
                     }
                     Err(error) => return Err(error.to_string()),
                 },
-                command = next(&mut self.registered) => match command {
-                    Command::Open { grant } => self.machine.open_session(&grant),
-                    Command::Close(code) => {
+                command = next(&mut self.registered) => {
+                    if let Command::Close(code) = &command {
                         why = code.to_string();
-                        self.machine.close(code);
-                        Ok(())
                     }
-                },
+                    self.obey(command).await
+                }
                 () = sleep_until(clock::deadline(deadline)) => {
                     self.machine.handle_timeout(clock::now())
                 }
@@ -128,10 +147,61 @@ impl Control<'_> {
         }
     }
 
+    /// Does what the broker asks. What the channel is not ready for is left: whoever asked hears of
+    /// it by the end of the channel, or asks the next one.
+    async fn obey(&mut self, command: Command) -> Result<(), ProtocolError> {
+        let done = match command {
+            Command::AskAlive(answer) => {
+                self.asked.retain(|waiting| !waiting.is_closed());
+                self.asked.push(answer);
+                self.machine.ask_alive(clock::now(), INCUMBENT_ANSWER_MAX)
+            }
+            Command::Close(code) => {
+                self.machine.close(code);
+                Ok(())
+            }
+            Command::NewRatchet => {
+                self.advance_ratchet().await;
+                Ok(())
+            }
+            Command::Open { grant } => self.machine.open_session(&grant),
+            Command::Trust => {
+                let roots = self.shared.authority.roots();
+                self.machine.trust(roots.ca(), roots.other_ca())
+            }
+        };
+        match done {
+            Err(ProtocolError::NotReady { awaited }) => {
+                info!("{}: not done before {awaited}", self.identity.name);
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
     /// What happened; why, if the connector closed.
     async fn handle(&mut self, event: EdgeEvent) -> Option<String> {
         match event {
-            EdgeEvent::Greeted { version, .. } => self.welcome(&version).await,
+            EdgeEvent::Greeted {
+                version,
+                fingerprint,
+                ratchet,
+            } => {
+                let hello = Hello {
+                    version,
+                    fingerprint,
+                    ratchet,
+                };
+                self.greet(hello).await;
+            }
+            EdgeEvent::Alive => {
+                for asked in self.asked.drain(..) {
+                    // Who asked may have lost patience.
+                    let _ = asked.send(());
+                }
+            }
+            EdgeEvent::RatchetStored { step } => self.ratchet_stored(step).await,
+            EdgeEvent::TrustStored { digest } => self.trust_stored(digest).await,
             EdgeEvent::SessionRefused {
                 session,
                 reason,
@@ -148,79 +218,89 @@ impl Control<'_> {
         None
     }
 
-    /// Takes the connector in. It is registered before the store is asked once more whether it may
-    /// connect: a revocation is then seen here or by housekeeping, never by neither.
-    async fn welcome(&mut self, version: &str) {
-        self.registered = Some(self.shared.broker.register(self.identity.clone()));
+    /// Hands out another ratchet value, or does so when the one under way was answered for.
+    async fn advance_ratchet(&mut self) {
+        self.ratchet_wanted = self.machine.unstored_ratchet().is_some();
+        if self.ratchet_wanted {
+            return;
+        }
         let id = self.identity.id;
-        let asked = self.shared.store.run(move |store| {
-            let active = store
-                .identity_by_id(&id)?
-                .is_some_and(|identity| identity.active);
-            Ok((active, store.active_connectors()?))
-        });
-        let fleet = match asked.await {
-            Ok((true, fleet)) => fleet,
-            Ok((false, _)) => return self.machine.close(CloseCode::NotAuthorised),
+        let advanced = async {
+            let value = fresh_value()?;
+            let store = &self.shared.store;
+            let step = store.run(move |store| store.advance_ratchet(&id, &value));
+            Ok::<_, Error>((step.await?, value))
+        };
+        let sent = match advanced.await {
+            Ok((step, value)) => {
+                self.step = step;
+                self.machine.ratchet(step, value)
+            }
             Err(error) => {
-                warn!("cannot take {} in: {error}", self.identity.name);
-                return self.machine.close(CloseCode::InternalError);
+                return warn!("{} keeps its ratchet value: {error}", self.identity.name);
             }
         };
-        let (spread, cap) = reconnect_delays(fleet);
-        let welcomed = self.machine.welcome(&Welcome {
-            name: &self.identity.name,
-            group: &self.identity.group,
-            reconnect_spread_ms: millis(spread),
-            reconnect_cap_ms: millis(cap),
-        });
-        if let Err(error) = welcomed {
-            warn!("cannot welcome {}: {error}", self.identity.name);
-            return self.machine.close(CloseCode::InternalError);
+        if let Err(error) = sent {
+            warn!("{} gets no ratchet value: {error}", self.identity.name);
         }
-        let Identity { name, group, .. } = &self.identity;
-        info!(
-            "{}: {name} of group {group} connected, version {version}",
-            self.peer
-        );
-        self.note_connected(version).await;
     }
 
-    /// Only the listing depends on it: a store that cannot be written keeps no connector out.
-    async fn note_connected(&self, version: &str) {
-        let (id, version) = (self.identity.id, version.to_owned());
-        let address = self.peer.to_string();
-        let noted = self
+    /// The connector has stored a value: from here on it is offered sessions. A store that cannot
+    /// take that down ends the channel, and the next one begins anew.
+    async fn ratchet_stored(&mut self, step: u64) {
+        let id = self.identity.id;
+        let stored = self
             .shared
             .store
-            .run(move |store| store.set_connected(&id, &version, &address, clock::unix_now()));
-        if let Err(error) = noted.await {
+            .run(move |store| store.ratchet_stored(&id, step));
+        match stored.await {
+            Ok(Stored::Current) => {}
+            Ok(Stored::Overtaken) => return self.machine.close(CloseCode::Replaced),
+            Err(error) => {
+                warn!(
+                    "cannot take down what {} stored: {error}",
+                    self.identity.name
+                );
+                return self.machine.close(CloseCode::InternalError);
+            }
+        }
+        if let Some((registration, _)) = &self.registered {
+            registration.tunnel.set_ready();
+        }
+        if self.ratchet_wanted {
+            self.advance_ratchet().await;
+        }
+    }
+
+    /// Only the administrator who changes the roots waits for it, and the connector says it again on
+    /// its next channel.
+    async fn trust_stored(&self, digest: [u8; 32]) {
+        let id = self.identity.id;
+        let stored = self
+            .shared
+            .store
+            .run(move |store| store.trust_stored(&id, &digest));
+        if let Err(error) = stored.await {
             warn!(
-                "cannot note that {} is connected: {error}",
+                "cannot take down what {} trusts: {error}",
                 self.identity.name
             );
         }
     }
 
-    /// Notes that the connector is gone, unless a newer channel of its is up.
+    /// Gives the place up, and notes that the connector is gone unless a newer channel of its is up.
     async fn sign_off(&mut self) {
         let Some((registration, _)) = self.registered.take() else {
             return;
         };
-        let current = registration.is_current();
         drop(registration);
-        if current {
-            let id = self.identity.id;
-            let noted = self
-                .shared
-                .store
-                .run(move |store| store.set_disconnected(&id, clock::unix_now()));
-            if let Err(error) = noted.await {
-                warn!(
-                    "cannot note that {} is disconnected: {error}",
-                    self.identity.name
-                );
-            }
+        let (id, step) = (self.identity.id, self.step);
+        let gone = move |store: &Store| store.set_disconnected(&id, step, clock::unix_now());
+        if let Err(error) = self.shared.store.run(gone).await {
+            warn!(
+                "cannot note that {} is disconnected: {error}",
+                self.identity.name
+            );
         }
     }
 }
@@ -235,6 +315,12 @@ async fn next(registered: &mut Option<(Registration, Receiver<Command>)>) -> Com
         },
         None => pending().await,
     }
+}
+
+fn fresh_value() -> Result<RatchetValue, Error> {
+    let mut value = RatchetValue::default();
+    getrandom::fill(&mut value.0).map_err(Error::crypto("a ratchet value"))?;
+    Ok(value)
 }
 
 /// Spread of the first and cap of later reconnect delays for a fleet of this size.

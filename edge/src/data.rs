@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt as _;
 use crate::broker::{Carrier, Outcome, SessionId};
 use crate::clock;
 use crate::server::Shared;
-use crate::store::connectors::Identity;
+use crate::store::holder::Identity;
 use crate::tls::{self, Tls};
 
 /// Serves one data channel up to the point where it is the session's.

@@ -9,7 +9,7 @@ use log::{info, warn};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout_at;
 
-use crate::authority::{CONNECTOR_CERTIFICATE_LIFE, RequestKey};
+use crate::authority::{RequestKey, Roots};
 use crate::server::Shared;
 use crate::store::enrolment::{Decision, Enrolled, Request, refusal_name};
 use crate::text::hex;
@@ -25,6 +25,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, mut tls: Tls, peer: SocketAddr) 
     let mut enrolling = Enrolling {
         shared,
         peer,
+        roots: shared.authority.roots(),
         machine: Edge::new(clock::now(), exporter),
         key_id: None,
     };
@@ -41,6 +42,8 @@ pub(crate) async fn serve(shared: &Arc<Shared>, mut tls: Tls, peer: SocketAddr) 
 struct Enrolling<'a> {
     shared: &'a Arc<Shared>,
     peer: SocketAddr,
+    /// The CA that the edge proves is the one that issues, also while another takes its place.
+    roots: Arc<Roots>,
     machine: Edge,
     /// The key the connector named; proved when the machine reports its request.
     key_id: Option<[u8; 16]>,
@@ -105,7 +108,7 @@ impl Enrolling<'_> {
             return Ok(());
         };
         self.key_id = Some(key_id);
-        let (ca, now) = (self.shared.authority.ca(), clock::unix_now());
+        let (ca, now) = (self.roots.ca(), clock::unix_now());
         self.machine
             .key_found(proof.public_key, &proof.proof_key, ca, now)
             .map_err(Error::crypto("the edge's proof"))
@@ -121,12 +124,12 @@ impl Enrolling<'_> {
             key_id,
             spki: key.spki,
             fingerprint,
-            certificate_life: CONNECTOR_CERTIFICATE_LIFE,
+            issuer: self.roots.issuer(),
         };
-        let authority = Arc::clone(&self.shared.authority);
+        let roots = Arc::clone(&self.roots);
         let decision = self.shared.store.run(move |store| {
             let now = clock::unix_now();
-            let issue = |id: &_, not_after| authority.issue(&key, id, now, not_after);
+            let issue = |id: &_, not_after| roots.issue(&key, id, now, not_after);
             store.enrol(&request, now, issue)
         });
         match decision.await? {

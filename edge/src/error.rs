@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 /// Why a command or the edge failed: the value, the limit and the remedy.
 #[derive(Debug)]
@@ -66,8 +67,18 @@ pub enum Error {
         /// What to do.
         remedy: &'static str,
     },
+    /// What there is does not allow it now.
+    Refused {
+        /// The whole sentence, with the remedy.
+        problem: String,
+    },
     /// The database refused.
     Store(rusqlite::Error),
+    /// Too many operations before this one, or one that waits for another process.
+    StoreBusy {
+        /// How long it waited for its turn.
+        waited: Duration,
+    },
 }
 
 impl Error {
@@ -109,7 +120,7 @@ impl fmt::Display for Error {
                 write!(f, "the audit chain breaks at row {row}: {problem}")
             }
             Self::Crypto { what, cause } => write!(f, "{what}: {cause}"),
-            Self::DataDir { problem } => f.write_str(problem),
+            Self::DataDir { problem } | Self::Refused { problem } => f.write_str(problem),
             Self::InvalidValue {
                 what,
                 value,
@@ -122,6 +133,10 @@ impl fmt::Display for Error {
                 write!(f, "there is no {what} {name:?}; {remedy}")
             }
             Self::Store(error) => write!(f, "the store failed: {error}"),
+            Self::StoreBusy { waited } => {
+                let seconds = waited.as_secs();
+                write!(f, "the store was busy for more than {seconds} s; try again")
+            }
         }
     }
 }

@@ -4,14 +4,15 @@
 //! From the bottom up:
 //!
 //! 1. [`config`], [`error`], `clock`, `text`, `log_sink`: what everything else stands on.
-//! 2. [`store`]: one SQLite file; every decision is one transaction with its audit row.
-//! 3. [`authority`]: the keys of the edge; issues certificates and signs grants.
-//! 4. `tls`, `acceptor`: one port, one protocol per ALPN name, bounds before authentication.
-//! 5. `enrolment`, `edge_time`, `control`, `data`: the four kinds of connection, each a driver of
-//!    one machine of `connector-proto`.
-//! 6. `broker`: who is connected, and which session waits for which data channel.
-//! 7. `ingress`, [`passwords`], `relay`: the users' proxy, and the bytes of a session.
-//! 8. [`cli`]: the administrator's commands, on the same store while the edge runs.
+//! 2. [`authorise`], [`recognise`]: who may do what, and which machine is which; pure.
+//! 3. [`store`]: one SQLite file; every decision is one transaction with its audit row.
+//! 4. [`authority`]: the keys of the edge; issues certificates and signs grants. [`backup`]: a copy of all.
+//! 5. `tls`, `acceptor`: one port, one protocol per ALPN name, bounds before authentication.
+//! 6. `enrolment`, `renewal`, `edge_time`, `control`, `data`: the five kinds of connection, each a
+//!    driver of one machine of `connector-proto`.
+//! 7. `broker`: who is connected, and which session waits for which data channel.
+//! 8. `ingress`, [`passwords`], `relay`: the users' proxy, and the bytes of a session.
+//! 9. [`cli`]: the administrator's commands, on the same store while the edge runs.
 //!
 //! Guaranteed: no peer can end more than its own connection; nothing a peer says in a message
 //! names who it is, only its verified certificate does.
@@ -24,9 +25,13 @@ mod clock;
 mod log_sink;
 mod text;
 
+pub mod authorise;
+pub mod recognise;
+
 pub mod store;
 
 pub mod authority;
+pub mod backup;
 
 mod acceptor;
 mod tls;
@@ -35,6 +40,7 @@ mod control;
 mod data;
 mod edge_time;
 mod enrolment;
+mod renewal;
 
 mod broker;
 mod housekeeping;

@@ -127,9 +127,9 @@ impl Running {
 
 fn open(data: DataDir) -> Result<(Shared, File), Error> {
     let store = Arc::new(open_store(&data)?);
-    let authority = Arc::new(Authority::open(&data)?);
+    let authority = Arc::new(Authority::open(&data, &store)?);
     let leaf = authority.leaf(&data, &store, clock::unix_now())?;
-    let tls = Setup::new(authority.ca(), &leaf)?;
+    let tls = Setup::new(&authority.roots(), &leaf)?;
     let passwords = Passwords::new(Arc::clone(&store))?;
     let serving = lock(&data, &store)?;
     let broker = Arc::default();

@@ -82,6 +82,19 @@ const fn is_direction_mark(character: char) -> bool {
     matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// The first names of a list, and how many more there are.
+pub(crate) fn names(all: &[String]) -> String {
+    let shown = all.iter().take(NAMES_SHOWN).map(|name| printable(name));
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    match all.len().saturating_sub(NAMES_SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// Names in one sentence: as many as fit on a screen beside the rest.
+const NAMES_SHOWN: usize = 10;
+
 /// A name an administrator gives: letters, digits, dot, dash and underscore.
 ///
 /// # Errors

@@ -9,16 +9,14 @@ use std::task::{Context, Poll};
 use connector_proto::derive::Exporter;
 use connector_proto::error::Error as ProtocolError;
 use connector_proto::message::{
-    ALPN_CONTROL, ALPN_DATA, ALPN_ENROL, ALPN_TIME, CloseCode, EXPORTER_LABEL,
+    ALPN_CONTROL, ALPN_DATA, ALPN_ENROL, ALPN_RENEW, ALPN_TIME, CloseCode, EXPORTER_LABEL,
 };
 use connector_proto::time::Instant;
-use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring as provider;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
-use rustls::server::{
-    ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConfig, WebPkiClientVerifier,
-};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConfig};
 use rustls::sign::CertifiedKey;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
@@ -27,9 +25,11 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::Error;
-use crate::authority::{Leaf, spki_of_certificate};
+use crate::authority::{Leaf, Roots, spki_of_certificate};
 use crate::clock;
 use crate::config::{LINGER_MAX, UNAUTHENTICATED_BYTES_MAX};
+
+mod clients;
 
 /// A connector's connection after the handshake.
 pub(crate) type Tls = TlsStream<Metered<TcpStream>>;
@@ -41,32 +41,49 @@ pub(crate) enum Protocol {
     Time,
     Control,
     Data,
+    Renew,
 }
 
-/// The TLS configuration of each protocol.
+/// The TLS configuration of each protocol, and what changes of it while the edge runs.
 #[derive(Debug)]
 pub(crate) struct Setup {
+    configs: RwLock<Arc<Configs>>,
+    leaf: Arc<LeafInUse>,
+}
+
+#[derive(Debug)]
+struct Configs {
+    /// Digest of the roots whose certificates are accepted.
+    roots: [u8; 32],
     enrol: Arc<ServerConfig>,
     time: Arc<ServerConfig>,
     control: Arc<ServerConfig>,
     data: Arc<ServerConfig>,
-    leaf: Arc<LeafInUse>,
+    renew: Arc<ServerConfig>,
 }
 
 impl Setup {
-    /// `ca` is the only issuer of client certificates that is accepted.
-    pub(crate) fn new(ca: &[u8], leaf: &Leaf) -> Result<Self, Error> {
-        let provider = Arc::new(provider::default_provider());
+    /// Only certificates that one of `roots` issued are accepted of clients.
+    pub(crate) fn new(roots: &Roots, leaf: &Leaf) -> Result<Self, Error> {
         let leaf = Arc::new(LeafInUse(RwLock::new(certified(leaf)?)));
-        let config =
-            |alpn, with_certificate| config(&provider, &leaf, alpn, with_certificate).map(Arc::new);
+        let configs = Configs::new(roots, &leaf)?;
         Ok(Self {
-            enrol: config(ALPN_ENROL, None)?,
-            time: config(ALPN_TIME, None)?,
-            control: config(ALPN_CONTROL, Some(ca))?,
-            data: config(ALPN_DATA, Some(ca))?,
+            configs: RwLock::new(Arc::new(configs)),
             leaf,
         })
+    }
+
+    /// Whether it is these roots whose certificates are accepted.
+    pub(crate) fn accepts(&self, roots: &Roots) -> bool {
+        let configs = self.configs.read().unwrap_or_else(PoisonError::into_inner);
+        configs.roots == roots.digest()
+    }
+
+    /// Accepts what other roots issued, from the next handshake on.
+    pub(crate) fn replace_roots(&self, roots: &Roots) -> Result<(), Error> {
+        let configs = Arc::new(Configs::new(roots, &self.leaf)?);
+        *self.configs.write().unwrap_or_else(PoisonError::into_inner) = configs;
+        Ok(())
     }
 
     /// Uses another certificate from the next handshake on.
@@ -76,15 +93,33 @@ impl Setup {
         Ok(())
     }
 
-    /// Does the handshake. A peer that offers none of the four protocols is refused.
+    /// Does the handshake. A peer that offers none of the five protocols is refused.
     pub(crate) async fn handshake(&self, tcp: TcpStream) -> io::Result<(Protocol, Tls)> {
         let metered = Metered {
             inner: tcp,
             left: Some(UNAUTHENTICATED_BYTES_MAX),
         };
         let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), metered).await?;
-        let (protocol, config) = self.choose(&start.client_hello())?;
+        let configs = Arc::clone(&self.configs.read().unwrap_or_else(PoisonError::into_inner));
+        let (protocol, config) = configs.choose(&start.client_hello())?;
         Ok((protocol, start.into_stream(Arc::clone(config)).await?))
+    }
+}
+
+impl Configs {
+    fn new(roots: &Roots, leaf: &Arc<LeafInUse>) -> Result<Self, Error> {
+        let provider = Arc::new(provider::default_provider());
+        let strict = clients::strict(roots, &provider)?;
+        let whatever_the_date = clients::whatever_the_date(Arc::clone(&strict));
+        let config = |alpn, clients| config(&provider, leaf, alpn, clients).map(Arc::new);
+        Ok(Self {
+            roots: roots.digest(),
+            enrol: config(ALPN_ENROL, None)?,
+            time: config(ALPN_TIME, None)?,
+            control: config(ALPN_CONTROL, Some(Arc::clone(&strict)))?,
+            data: config(ALPN_DATA, Some(strict))?,
+            renew: config(ALPN_RENEW, Some(whatever_the_date))?,
+        })
     }
 
     /// The first protocol of ours that is offered. If only foreign ones are, any of our
@@ -102,6 +137,7 @@ impl Setup {
             ALPN_TIME => Some((Protocol::Time, &self.time)),
             ALPN_CONTROL => Some((Protocol::Control, &self.control)),
             ALPN_DATA => Some((Protocol::Data, &self.data)),
+            ALPN_RENEW => Some((Protocol::Renew, &self.renew)),
             _ => None,
         });
         Ok({ ours }.next().unwrap_or((Protocol::Enrol, &self.enrol)))
@@ -168,24 +204,14 @@ fn config(
     provider: &Arc<CryptoProvider>,
     leaf: &Arc<LeafInUse>,
     alpn: &[u8],
-    client_ca: Option<&[u8]>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
 ) -> Result<ServerConfig, Error> {
     let versions = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(Error::crypto("TLS 1.3"))?;
-    let verified = match client_ca {
+    let verified = match clients {
         None => versions.with_no_client_auth(),
-        Some(ca) => {
-            let mut roots = RootCertStore::empty();
-            roots
-                .add(CertificateDer::from(ca.to_vec()))
-                .map_err(Error::crypto("the CA certificate"))?;
-            let verifier =
-                WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(provider))
-                    .build()
-                    .map_err(Error::crypto("the CA certificate"))?;
-            versions.with_client_cert_verifier(verifier)
-        }
+        Some(clients) => versions.with_client_cert_verifier(clients),
     };
     let mut config = verified.with_cert_resolver(Arc::clone(leaf) as Arc<dyn ResolvesServerCert>);
     config.alpn_protocols = vec![alpn.to_vec()];

@@ -6,45 +6,16 @@ use connector_proto::time::UnixSeconds;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::output::{table, time};
-use super::{AppCommand, AuditCommand, ConnectorCommand, GroupCommand, KeyCommand, UserCommand};
+use super::commands::{AppCommand, AuditCommand, KeyCommand, UserCommand};
+use super::output::{Answer, table, time};
 use crate::authority::open_store;
 use crate::config::DataDir;
 use crate::passwords::{self, CREDENTIAL_MAX};
-use crate::server::is_served;
 use crate::store::Store;
 use crate::store::keys::KeyOrder;
 use crate::store::users::NewUser;
 use crate::text::hex;
 use crate::{Error, clock};
-
-type Answer = Result<(String, Value), Error>;
-
-pub(super) fn group(data: &DataDir, command: GroupCommand) -> Answer {
-    let store = open_store(data)?;
-    match command {
-        GroupCommand::Add { name } => {
-            store.add_group(&name, clock::unix_now())?;
-            Ok((format!("added group {name}"), json!({ "group": name })))
-        }
-        GroupCommand::List => {
-            let groups = store.groups()?;
-            let row = |group: &crate::store::groups::Group| {
-                let count = |number: u32| number.to_string();
-                vec![
-                    group.name.clone(),
-                    count(group.connectors),
-                    count(group.applications),
-                ]
-            };
-            let rows = groups.iter().map(row).collect();
-            Ok((
-                table(&["GROUP", "CONNECTORS", "APPLICATIONS"], rows),
-                json!(groups),
-            ))
-        }
-    }
-}
 
 pub(super) fn key(data: &DataDir, command: KeyCommand) -> Answer {
     let store = open_store(data)?;
@@ -200,61 +171,6 @@ fn read_password() -> Result<Zeroizing<String>, Error> {
     Ok(Zeroizing::new(
         line.trim_end_matches(['\r', '\n']).to_owned(),
     ))
-}
-
-pub(super) fn connector(data: &DataDir, command: ConnectorCommand) -> Answer {
-    let store = open_store(data)?;
-    match command {
-        ConnectorCommand::List => list_connectors(data, &store),
-        ConnectorCommand::Revoke { connector } => {
-            let name = store.revoke_connector(&connector, clock::unix_now())?;
-            Ok((format!("revoked connector {name}"), json!({ "name": name })))
-        }
-        ConnectorCommand::Rename {
-            connector,
-            new_name,
-        } => {
-            store.rename_connector(&connector, &new_name, clock::unix_now())?;
-            Ok((
-                format!("renamed connector {connector} to {new_name}"),
-                json!({ "name": new_name }),
-            ))
-        }
-    }
-}
-
-fn list_connectors(data: &DataDir, store: &Store) -> Answer {
-    let mut connectors = store.connectors()?;
-    if !is_served(data)? {
-        // An edge that was killed could not write down that its tunnels ended.
-        for connector in &mut connectors {
-            connector.connected = false;
-            connector.connected_at = None;
-        }
-    }
-    let rows = connectors.iter().map(|one| {
-        vec![
-            one.name.clone(),
-            one.group.clone(),
-            one.state.clone(),
-            if one.connected { "yes" } else { "no" }.into(),
-            one.last_seen.map_or("never".into(), time),
-            one.version.clone().unwrap_or_default(),
-            one.address.clone().unwrap_or_default(),
-            one.id.clone(),
-        ]
-    });
-    let header = [
-        "CONNECTOR",
-        "GROUP",
-        "STATE",
-        "CONNECTED",
-        "LAST SEEN",
-        "VERSION",
-        "ADDRESS",
-        "ID",
-    ];
-    Ok((table(&header, rows.collect()), json!(connectors)))
 }
 
 pub(super) fn audit(data: &DataDir, command: &AuditCommand) -> Answer {

@@ -2,10 +2,14 @@
 
 use std::io::{self, Write as _};
 
+use connector_proto::time::UnixSeconds;
 use serde_json::Value;
 
+use crate::Error;
 use crate::text::{iso8601, printable};
-use connector_proto::time::UnixSeconds;
+
+/// What a command has to say, as text and as JSON.
+pub(super) type Answer = Result<(String, Value), Error>;
 
 /// The result of a command.
 #[derive(Debug)]
@@ -48,6 +52,13 @@ pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
             .map(|(cell, &width)| format!("{cell:width$}"));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// One line for each thing that is known: its name, and what it is.
+pub(super) fn sheet(rows: &[(&str, String)]) -> String {
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let line = |(name, value): &(&str, String)| format!("{name:width$}  {}", printable(value));
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 

@@ -1,10 +1,11 @@
-//! Enrolled connectors: whose certificate is whose, and who was seen when.
+//! Enrolled connectors: what an administrator does with them, and who was seen when.
 
 use connector_proto::time::UnixSeconds;
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, Row, params};
 
 use super::audit::Entry;
 use super::keys::one_id_by_prefix;
+use super::ratchet::sql_step;
 use super::{Store, sql_time};
 use crate::Error;
 use crate::text::{checked_name, hex};
@@ -30,69 +31,15 @@ pub struct Connector {
     pub version: Option<String>,
     /// The address it dialled from.
     pub address: Option<String>,
-    /// MAC address at enrolment.
+    /// MAC address of the machine that is taken for it.
     pub mac: String,
-    /// SMBIOS UUID at enrolment.
+    /// SMBIOS UUID of that machine.
     pub smbios_uuid: String,
     /// Unix seconds.
     pub created_at: i64,
 }
 
-/// Who a verified certificate is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The connector's id.
-    pub id: [u8; 16],
-    /// Its name.
-    pub name: String,
-    /// Row of its group.
-    pub group_id: i64,
-    /// Name of its group.
-    pub group: String,
-    /// Whether it is allowed anything at all.
-    pub active: bool,
-}
-
 impl Store {
-    /// The connector whose public key hashes to `spki`.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn identity(&self, spki: &[u8; 32]) -> Result<Option<Identity>, Error> {
-        self.find_identity("certificates.spki = ?1", spki)
-    }
-
-    /// The connector with this id.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn identity_by_id(&self, id: &[u8; 16]) -> Result<Option<Identity>, Error> {
-        self.find_identity("connectors.id = ?1", id)
-    }
-
-    fn find_identity(&self, condition: &str, value: &[u8]) -> Result<Option<Identity>, Error> {
-        let query = format!(
-            "SELECT connectors.id, connectors.name, group_id, groups.name, state = 'active'
-             FROM certificates
-             JOIN connectors ON connectors.id = connector_id
-             JOIN groups ON groups.id = group_id
-             WHERE {condition} LIMIT 1"
-        );
-        let identity = |row: &Row<'_>| {
-            Ok(Identity {
-                id: row.get(0)?,
-                name: row.get(1)?,
-                group_id: row.get(2)?,
-                group: row.get(3)?,
-                active: row.get(4)?,
-            })
-        };
-        Ok(self
-            .lock()
-            .query_row(&query, [value], identity)
-            .optional()?)
-    }
-
     /// All connectors by group and name.
     ///
     /// # Errors
@@ -109,27 +56,74 @@ impl Store {
         Ok(connectors.collect::<Result<_, _>>()?)
     }
 
-    /// How many connectors are enrolled and active.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn active_connectors(&self) -> Result<u32, Error> {
-        let query = "SELECT count(*) FROM connectors WHERE state = 'active'";
-        Ok(self.lock().query_row(query, [], |row| row.get(0))?)
-    }
-
     /// Revokes the connector of this name or id for good; its name.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Ambiguous`], [`Error::Store`].
     pub fn revoke_connector(&self, name_or_id: &str, now: UnixSeconds) -> Result<String, Error> {
+        self.set_state(name_or_id, "revoked", "connector_revoked", now)
+    }
+
+    /// Keeps the connector of this name or id out until it is enabled; its name.
+    ///
+    /// # Errors
+    /// [`Error::InvalidValue`] if it is revoked; [`Error::NotFound`], [`Error::Ambiguous`],
+    /// [`Error::Store`].
+    pub fn disable_connector(&self, name_or_id: &str, now: UnixSeconds) -> Result<String, Error> {
+        self.set_state(name_or_id, "disabled", "connector_disabled", now)
+    }
+
+    /// Lets the connector of this name or id in again; its name.
+    ///
+    /// # Errors
+    /// [`Error::InvalidValue`] if it is revoked; [`Error::NotFound`], [`Error::Ambiguous`],
+    /// [`Error::Store`].
+    pub fn enable_connector(&self, name_or_id: &str, now: UnixSeconds) -> Result<String, Error> {
+        self.set_state(name_or_id, "active", "connector_enabled", now)
+    }
+
+    fn set_state(
+        &self,
+        name_or_id: &str,
+        state: &str,
+        event: &'static str,
+        now: UnixSeconds,
+    ) -> Result<String, Error> {
+        self.decide(now, |transaction| {
+            let (id, name) = find(transaction, name_or_id)?;
+            let statement = "UPDATE connectors SET state = ?2
+                 WHERE id = ?1 AND (state <> 'revoked' OR ?2 = 'revoked')";
+            if transaction.execute(statement, params![id, state])? == 0 {
+                return Err(Error::InvalidValue {
+                    what: "connector",
+                    value: name,
+                    allowed: "one that is not revoked, which is for good".into(),
+                });
+            }
+            let entry = Entry::new(event)
+                .with("connector", hex(&id))
+                .with("name", name.as_str());
+            Ok((name, entry))
+        })
+    }
+
+    /// Removes the connector of this name or id; its name. Its keys are remembered, so that it is
+    /// told that it was deleted, and its past stays in the audit log.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Ambiguous`], [`Error::Store`].
+    pub fn delete_connector(&self, name_or_id: &str, now: UnixSeconds) -> Result<String, Error> {
         self.decide(now, |transaction| {
             let (id, name) = find(transaction, name_or_id)?;
             transaction.execute(
-                "UPDATE connectors SET state = 'revoked' WHERE id = ?1",
-                [&id],
+                "INSERT OR REPLACE INTO deleted_keys (spki, connector_id, deleted_at)
+                 SELECT spki, connector_id, ?2 FROM certificates WHERE connector_id = ?1",
+                params![id, sql_time(now)],
             )?;
-            let entry = Entry::new("connector_revoked")
+            let certificates = "DELETE FROM certificates WHERE connector_id = ?1";
+            transaction.execute(certificates, [&id])?;
+            transaction.execute("DELETE FROM connectors WHERE id = ?1", [&id])?;
+            let entry = Entry::new("connector_deleted")
                 .with("connector", hex(&id))
                 .with("name", name.as_str());
             Ok((name, entry))
@@ -165,32 +159,22 @@ impl Store {
         })
     }
 
-    /// The connector's control channel is up.
+    /// The control channel that was handed the ratchet value of `step` last is down. Without effect if
+    /// a newer one is up.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub fn set_connected(
+    pub fn set_disconnected(
         &self,
         id: &[u8; 16],
-        version: &str,
-        address: &str,
+        step: u64,
         now: UnixSeconds,
     ) -> Result<(), Error> {
-        self.lock().execute(
-            "UPDATE connectors SET connected_at = ?2, last_seen = ?2, version = ?3, address = ?4
-             WHERE id = ?1",
-            params![id, sql_time(now), version, address],
-        )?;
-        Ok(())
-    }
-
-    /// The connector's control channel is down.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn set_disconnected(&self, id: &[u8; 16], now: UnixSeconds) -> Result<(), Error> {
-        let statement = "UPDATE connectors SET connected_at = NULL, last_seen = ?2 WHERE id = ?1";
-        self.lock().execute(statement, params![id, sql_time(now)])?;
+        let statement = "UPDATE connectors SET connected_at = NULL, last_seen = ?3
+             WHERE id = ?1 AND max(current_step, pending_step) <= ?2";
+        let step = sql_step(step);
+        self.lock()
+            .execute(statement, params![id, step, sql_time(now)])?;
         Ok(())
     }
 
@@ -223,7 +207,7 @@ impl Store {
     }
 }
 
-fn connector_of(row: &Row<'_>) -> rusqlite::Result<Connector> {
+pub(super) fn connector_of(row: &Row<'_>) -> rusqlite::Result<Connector> {
     let connected_at: Option<i64> = row.get(4)?;
     Ok(Connector {
         id: hex(&row.get::<_, Vec<u8>>(0)?),
@@ -242,7 +226,7 @@ fn connector_of(row: &Row<'_>) -> rusqlite::Result<Connector> {
 }
 
 /// Id and name of the one connector with this exact name, else with an id that starts so.
-fn find(connection: &Connection, name_or_id: &str) -> Result<(Vec<u8>, String), Error> {
+pub(super) fn find(connection: &Connection, name_or_id: &str) -> Result<(Vec<u8>, String), Error> {
     let mut statement = connection.prepare("SELECT id FROM connectors WHERE name = ?1")?;
     let named = statement.query_map([name_or_id], |row| row.get::<_, Vec<u8>>(0))?;
     let mut named: Vec<_> = named.collect::<Result<_, _>>()?;

@@ -1,13 +1,12 @@
 //! Enrolment: spending a use of a key, in the one transaction that also makes the connector.
 
-use std::time::Duration;
-
 use connector_proto::limits::NAME_MAX;
 use connector_proto::message::{EnrolRefusal, Fingerprint};
 use connector_proto::time::UnixSeconds;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::audit::Entry;
+use super::fingerprint::Columns;
 use super::{Store, from_sql_time, sql_time};
 use crate::Error;
 use crate::text::hex;
@@ -22,8 +21,8 @@ pub struct Request {
     pub spki: [u8; 32],
     /// The machine's evidence.
     pub fingerprint: Fingerprint,
-    /// How long the certificate is to hold.
-    pub certificate_life: Duration,
+    /// Which root issues the certificate: [`crate::authority::Roots::issuer`].
+    pub issuer: [u8; 32],
 }
 
 /// What became of a request.
@@ -51,8 +50,8 @@ pub struct Enrolled {
 }
 
 impl Store {
-    /// Decides on a request. `issue` makes the certificate of a connector id, valid until a time;
-    /// if it fails, nothing is spent.
+    /// Decides on a request. `issue` makes the certificate of a connector id, valid until a time that
+    /// the group decides; if it fails, nothing is spent.
     ///
     /// # Errors
     /// [`Error::Store`], or what `issue` says.
@@ -80,18 +79,27 @@ fn decide(
         Ok(target) => target,
         Err(refusal) => return Ok(Decision::Refused(refusal)),
     };
-    let not_after = UnixSeconds(now.0.saturating_add(request.certificate_life.as_secs()));
+    let not_after = UnixSeconds(now.0.saturating_add(target.certificate_life_s));
     let certificate = issue(&target.id, not_after)?;
     connection.execute(
-        "INSERT INTO certificates (spki, connector_id, issued_at, not_after) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (spki) DO UPDATE SET issued_at = excluded.issued_at, not_after = excluded.not_after",
-        params![request.spki, target.id, sql_time(now), sql_time(not_after)],
+        "INSERT INTO certificates (spki, connector_id, issued_at, not_after, issuer)
+         VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (spki) DO UPDATE SET issued_at = excluded.issued_at,
+             not_after = excluded.not_after, issuer = excluded.issuer",
+        params![
+            request.spki,
+            target.id,
+            sql_time(now),
+            sql_time(not_after),
+            request.issuer
+        ],
     )?;
     let Target {
         id,
         name,
         group,
         repeated,
+        ..
     } = target;
     Ok(Decision::Enrolled(Enrolled {
         id,
@@ -107,6 +115,7 @@ struct Target {
     id: [u8; 16],
     name: String,
     group: String,
+    certificate_life_s: u64,
     repeated: bool,
 }
 
@@ -123,7 +132,8 @@ fn find_or_spend(
         });
     }
     // A public key belongs to one connector for good: a machine that enrols anew makes a new one.
-    let taken = "SELECT 1 FROM certificates WHERE spki = ?1";
+    let taken = "SELECT 1 FROM certificates WHERE spki = ?1
+         UNION ALL SELECT 1 FROM deleted_keys WHERE spki = ?1";
     if connection
         .query_row(taken, [request.spki], |_| Ok(()))
         .optional()?
@@ -146,22 +156,21 @@ fn find_or_spend(
 /// The connector that this very request made before, and whether it may have its certificate again:
 /// a key that is spent or over by now does not matter, a revoked key or connector does.
 fn earlier(connection: &Connection, request: &Request) -> Result<Option<(Target, bool)>, Error> {
-    let query = "SELECT connectors.id, connectors.name, groups.name, state = 'active' AND revoked_at IS NULL
+    let query = "SELECT connectors.id, connectors.name, groups.name, certificate_life_s,
+             state = 'active' AND revoked_at IS NULL
          FROM connectors
          JOIN groups ON groups.id = connectors.group_id
          JOIN keys ON keys.id = key_id
          WHERE key_id = ?1 AND enrol_spki = ?2";
     let found = connection.query_row(query, params![request.key_id, request.spki], |row| {
-        let (id, name, group) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        Ok((
-            Target {
-                id,
-                name,
-                group,
-                repeated: true,
-            },
-            row.get(3)?,
-        ))
+        let target = Target {
+            id: row.get(0)?,
+            name: row.get(1)?,
+            group: row.get(2)?,
+            certificate_life_s: row.get(3)?,
+            repeated: true,
+        };
+        Ok((target, row.get(4)?))
     });
     Ok(found.optional()?)
 }
@@ -171,25 +180,29 @@ fn add_connector(
     request: &Request,
     now: UnixSeconds,
 ) -> Result<Target, Error> {
-    let query = "SELECT group_id, groups.name, label FROM keys
+    let query = "SELECT group_id, groups.name, label, certificate_life_s FROM keys
          JOIN groups ON groups.id = group_id WHERE keys.id = ?1";
-    let (group_id, group, label): (i64, String, Option<String>) =
+    let (group_id, group, label, certificate_life_s): (i64, String, Option<String>, u64) =
         connection.query_row(query, [request.key_id], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
         })?;
+    let columns = Columns::new(&request.fingerprint);
     let id: [u8; 16] = random()?;
     let name = free_name(connection, group_id, label.as_deref(), &id)?;
     connection.execute(
-        "INSERT INTO connectors (id, name, group_id, key_id, enrol_spki, mac, smbios_uuid, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO connectors (id, name, group_id, key_id, enrol_spki, mac, smbios_uuid,
+             vm_generation, tpm, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         params![
             id,
             name,
             group_id,
             request.key_id,
             request.spki,
-            mac_text(&request.fingerprint),
-            uuid_text(&request.fingerprint),
+            columns.mac,
+            columns.smbios_uuid,
+            columns.vm_generation,
+            columns.tpm,
             sql_time(now),
         ],
     )?;
@@ -197,6 +210,7 @@ fn add_connector(
         id,
         name,
         group,
+        certificate_life_s,
         repeated: false,
     })
 }
@@ -267,12 +281,12 @@ fn entry(decision: &Decision, request: &Request) -> Entry {
                 .with("name", enrolled.name.as_str())
                 .with("group", enrolled.group.as_str())
                 .with("spki", hex(&request.spki))
-                .with("mac", mac_text(&request.fingerprint))
+                .with("mac", Columns::new(&request.fingerprint).mac)
         }
         Decision::Refused(refusal) => Entry::new("enrolment_refused")
             .with("key", key)
             .with("reason", refusal_name(*refusal))
-            .with("mac", mac_text(&request.fingerprint)),
+            .with("mac", Columns::new(&request.fingerprint).mac),
     }
 }
 
@@ -292,22 +306,6 @@ fn random<const N: usize>() -> Result<[u8; N], Error> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(Error::crypto("random bytes for an id"))?;
     Ok(bytes)
-}
-
-fn mac_text(fingerprint: &Fingerprint) -> String {
-    fingerprint.mac.map(|byte| hex(&[byte])).join(":")
-}
-
-fn uuid_text(fingerprint: &Fingerprint) -> String {
-    let uuid = hex(&fingerprint.smbios_uuid);
-    [
-        &uuid[..8],
-        &uuid[8..12],
-        &uuid[12..16],
-        &uuid[16..20],
-        &uuid[20..],
-    ]
-    .join("-")
 }
 
 #[cfg(test)]
@@ -491,12 +489,11 @@ mod tests {
             vm_generation: [0; 16],
             tpm: [0; 32],
         };
-        let certificate_life = Duration::from_secs(3600);
         Request {
             key_id,
             spki: [number; 32],
             fingerprint,
-            certificate_life,
+            issuer: [0xca; 32],
         }
     }
 

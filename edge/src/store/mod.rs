@@ -6,10 +6,19 @@
 
 pub mod applications;
 pub mod audit;
+mod backup;
+pub mod certificates;
 pub mod connectors;
+pub mod detail;
 pub mod enrolment;
+mod fingerprint;
+pub mod greeting;
 pub mod groups;
+mod held;
+pub mod holder;
 pub mod keys;
+pub mod ratchet;
+pub mod roots;
 mod schema;
 pub mod users;
 
@@ -17,9 +26,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use connector_proto::limits::GREETING_MAX;
 use connector_proto::time::UnixSeconds;
 use ring::signature::Ed25519KeyPair;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::Error;
 use audit::Entry;
@@ -29,6 +41,8 @@ use audit::Entry;
 pub struct Store {
     connection: Mutex<Connection>,
     audit_key: Ed25519KeyPair,
+    /// One permit. Whoever waits for it does so without a thread, and no longer than [`TURN_MAX`].
+    turn: Arc<Semaphore>,
 }
 
 impl Store {
@@ -37,34 +51,56 @@ impl Store {
     /// # Errors
     /// [`Error::Store`]; [`Error::DataDir`] if a newer edge has written it.
     pub fn open(path: &Path, audit_key: Ed25519KeyPair) -> Result<Self, Error> {
-        let mut connection = Connection::open(path)?;
+        let connection = Connection::open(path)?;
         connection.busy_timeout(BUSY_MAX)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
+        Self::prepared(connection, audit_key)
+    }
+
+    /// A new store that is gone when it is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn in_memory(audit_key: Ed25519KeyPair) -> Result<Self, Error> {
+        Self::prepared(Connection::open_in_memory()?, audit_key)
+    }
+
+    fn prepared(mut connection: Connection, audit_key: Ed25519KeyPair) -> Result<Self, Error> {
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "secure_delete", true)?;
         schema::migrate(&mut connection)?;
         Ok(Self {
             connection: Mutex::new(connection),
             audit_key,
+            turn: Arc::new(Semaphore::new(1)),
         })
     }
 
-    /// Runs `work` with the store on a thread that may block.
+    /// Runs `work` with the store on a thread that may block. However many wait, one thread does.
     ///
     /// # Errors
-    /// What `work` says; [`Error::DataDir`] if it panicked.
+    /// What `work` says; [`Error::StoreBusy`] if its turn did not come in time; [`Error::DataDir`]
+    /// if it panicked.
     pub async fn run<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let store = Arc::clone(self);
+        let busy = || Error::StoreBusy { waited: TURN_MAX };
+        let turn = match timeout(TURN_MAX, Arc::clone(&self.turn).acquire_owned()).await {
+            Ok(turn) => turn.map_err(|_| busy())?,
+            Err(_) => return Err(busy()),
+        };
         let panicked = |_| Error::DataDir {
             problem: "a store operation panicked".into(),
         };
-        tokio::task::spawn_blocking(move || work(&store))
-            .await
-            .map_err(panicked)?
+        let working = tokio::task::spawn_blocking(move || {
+            // Held until the work is done, also when nobody waits for it any more.
+            let _turn = turn;
+            work(&store)
+        });
+        working.await.map_err(panicked)?
     }
 
     /// A number that changes when another process has changed the store.
@@ -100,12 +136,34 @@ impl Store {
         now: UnixSeconds,
         work: impl FnOnce(&Transaction<'_>) -> Result<(T, Entry), Error>,
     ) -> Result<T, Error> {
+        self.transact(|transaction| {
+            let (decision, entry) = work(transaction)?;
+            self.write_down(transaction, now, &entry)?;
+            Ok(decision)
+        })
+    }
+
+    /// Everything that `work` does, or nothing. What it decides it also writes down, with
+    /// [`Self::write_down`].
+    fn transact<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let mut connection = self.lock();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let (decision, entry) = work(&transaction)?;
-        audit::append(&transaction, &self.audit_key, now, &entry)?;
+        let done = work(&transaction)?;
         transaction.commit()?;
-        Ok(decision)
+        Ok(done)
+    }
+
+    /// Adds an audit row inside the transaction of its decision.
+    fn write_down(
+        &self,
+        transaction: &Transaction<'_>,
+        now: UnixSeconds,
+        entry: &Entry,
+    ) -> Result<(), Error> {
+        audit::append(transaction, &self.audit_key, now, entry)
     }
 
     /// A panic while the lock was held has rolled its transaction back, so the connection is good.
@@ -116,8 +174,15 @@ impl Store {
     }
 }
 
-/// How long one process waits for another's transaction, which take milliseconds.
-const BUSY_MAX: Duration = Duration::from_secs(10);
+/// How long one process waits for another's transaction, which take milliseconds. An enrolment
+/// waits at most twice for its turn and for another process, and must hear of it before its own
+/// patience ends ([`connector_proto::limits::GREETING_MAX`]).
+const BUSY_MAX: Duration = Duration::from_secs(3);
+
+/// How long one operation waits for those before it.
+const TURN_MAX: Duration = Duration::from_secs(4);
+
+const _: () = assert!(2 * (BUSY_MAX.as_secs() + TURN_MAX.as_secs()) < GREETING_MAX.as_secs());
 
 /// SQLite's integers are signed.
 fn sql_time(time: UnixSeconds) -> i64 {
@@ -127,6 +192,9 @@ fn sql_time(time: UnixSeconds) -> i64 {
 fn from_sql_time(time: i64) -> UnixSeconds {
     UnixSeconds(u64::try_from(time).unwrap_or(0))
 }
+
+#[cfg(test)]
+mod failing;
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -33,7 +33,7 @@ const MALFORMED: &[(&str, &[u8], CloseCode)] = &[
     ),
     (
         "a greeting cut short",
-        b"\0\0\0\x03\x02\x00\x05",
+        b"\0\0\0\x03\x02\x08\x05",
         CloseCode::InvalidMessage,
     ),
     (
@@ -105,24 +105,6 @@ async fn a_data_channel_without_a_session_that_waits_for_it_is_refused() {
     let mut tls = identity.dial(edge.address(), ALPN_DATA).await.unwrap();
     tls.write_all(b"\0\0\0\x02\x02\x02").await.unwrap();
     assert_eq!(farewell(&mut tls).await, Some(CloseCode::UnexpectedMessage));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_newer_control_channel_of_a_connector_replaces_the_older() {
-    let edge = TestEdge::start().await;
-    let identity = Arc::new(edge.enrolled().await);
-    let app = echo_application().await;
-    let mut old = TestConnector::start(&edge, Arc::clone(&identity), Conduct::Ignore).await;
-    let _new = TestConnector::start(&edge, Arc::clone(&identity), Conduct::Serve(app)).await;
-    assert_eq!(
-        soon("the farewell", old.events.recv()).await,
-        Some(CloseCode::Replaced)
-    );
-    assert_eq!(proxy_connect(&edge, &format!("{HOST}:{PORT}")).await.0, 200);
-    assert!(
-        edge.is_connected(identity.name()),
-        "the older one's end does not count"
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

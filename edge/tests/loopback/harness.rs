@@ -1,6 +1,7 @@
 //! What the stories are told with: an edge in a directory of its own, connectors, applications.
 
 mod connector;
+pub mod program;
 mod tls;
 mod user;
 
@@ -23,7 +24,8 @@ pub use connector::{
     Conduct, FINGERPRINT, Identity, Machine, TestConnector, attach, enrol, enrol_without_hearing,
     next_event,
 };
-pub use tls::{Tls, dial};
+pub use program::Program;
+pub use tls::{Tls, dial, dial_with_chain};
 pub use user::{
     application, ask_proxy, authorization, echo_application, half_close_application, proxy_connect,
     web_application,
@@ -116,6 +118,14 @@ impl TestEdge {
             label: None,
         };
         self.store().mint_key(&order, now()).unwrap().key
+    }
+
+    /// The key of the only CA.
+    pub fn ca_key(&self) -> Vec<u8> {
+        let names = std::fs::read_dir(&self.dir).unwrap();
+        let mut paths = names.map(|entry| entry.unwrap().path());
+        let is_ca_key = |path: &PathBuf| path.to_string_lossy().contains("/ca-");
+        std::fs::read(paths.find(is_ca_key).unwrap()).unwrap()
     }
 
     /// Uses spent of all keys together.

@@ -5,12 +5,19 @@
 
 mod harness;
 
+mod administration;
+mod backup;
 mod bad_peers;
 mod certificates;
 mod edge_time;
 mod enrolment;
+mod flood;
+mod identity;
+mod outage;
 mod path;
 mod process;
 mod proxy;
+mod renewal;
 mod restart;
+mod rotation;
 mod sessions;

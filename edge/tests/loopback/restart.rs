@@ -43,7 +43,7 @@ async fn a_connector_revoked_by_another_process_loses_tunnel_and_sessions() {
     let command = open_store(&DataDir::new(&edge.dir)).unwrap();
     command.revoke_connector(identity.name(), now()).unwrap();
     let farewell = soon("the farewell", connector.events.recv()).await;
-    assert_eq!(farewell, Some(CloseCode::NotAuthorised));
+    assert_eq!(farewell, Some(CloseCode::Revoked));
     let mut answer = Vec::new();
     assert!(
         soon("the reset", user.read_to_end(&mut answer))

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use connector_proto::control::{Channel, ConnectorEvent as ControlEvent, ConnectorSide};
 use connector_proto::data::Attaching;
@@ -12,7 +12,7 @@ use connector_proto::grant;
 use connector_proto::key::ProvisioningKey;
 use connector_proto::message::{
     ALPN_CONTROL, ALPN_DATA, ALPN_ENROL, CloseCode, EXPORTER_LABEL, EnrolRefusal, Fingerprint,
-    RatchetValue, SessionRefusal,
+    RatchetValue, SessionRefusal, Trust,
 };
 use connector_proto::record;
 use rcgen::{CertificateParams, KeyPair};
@@ -20,12 +20,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
+use super::tls::dial_trusting;
 use super::{EDGE_NAME, HOST, PORT, TestEdge, Tls, clock, dial, now, soon, until};
 
-/// A machine's key, made before it enrols.
+/// A machine: its key, made before it enrols, its hardware, and what it keeps on its disk.
 pub struct Machine {
     pub key: KeyPair,
     pub csr: Vec<u8>,
+    pub fingerprint: Fingerprint,
+    /// The newest ratchet value it has stored.
+    pub ratchet: Mutex<RatchetValue>,
+    /// The trust anchors it was told of since its enrolment.
+    pub roots: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Machine {
@@ -36,7 +42,32 @@ impl Machine {
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
         let csr = params.serialize_request(&key).unwrap().der().to_vec();
-        Self { key, csr }
+        Self {
+            key,
+            csr,
+            fingerprint: FINGERPRINT,
+            ratchet: Mutex::default(),
+            roots: Mutex::default(),
+        }
+    }
+
+    /// Another machine with this one's disk.
+    pub fn copied_to(&self, fingerprint: Fingerprint) -> Self {
+        Self {
+            key: KeyPair::try_from(self.key.serialized_der()).unwrap(),
+            csr: self.csr.clone(),
+            fingerprint,
+            ratchet: Mutex::new(self.stored()),
+            roots: Mutex::new(self.roots.lock().unwrap().clone()),
+        }
+    }
+
+    pub fn stored(&self) -> RatchetValue {
+        *self.ratchet.lock().unwrap()
+    }
+
+    pub fn store(&self, value: RatchetValue) {
+        *self.ratchet.lock().unwrap() = value;
     }
 }
 
@@ -51,29 +82,75 @@ impl Identity {
         &self.enrolment.name
     }
 
-    /// A mutually authenticated connection that trusts the pinned CA only.
+    /// Another machine with this one's disk.
+    pub fn copied_to(&self, fingerprint: Fingerprint) -> Self {
+        Self {
+            machine: self.machine.copied_to(fingerprint),
+            enrolment: self.enrolment.clone(),
+        }
+    }
+
+    /// A mutually authenticated connection that trusts the pinned CAs only.
     pub async fn dial(&self, edge: SocketAddr, alpn: &[u8]) -> io::Result<Tls> {
         let certificate = self.enrolment.certificate.clone();
         let key = self.machine.key.serialized_der().to_vec();
-        dial(
-            edge,
-            alpn,
-            Some(&self.enrolment.ca),
-            Some((certificate, key)),
-        )
-        .await
+        let told = self.machine.roots.lock().unwrap().clone();
+        let mut cas: Vec<&[u8]> = told.iter().map(Vec::as_slice).collect();
+        if cas.is_empty() {
+            cas.push(&self.enrolment.ca);
+        }
+        dial_trusting(edge, alpn, &cas, Some((certificate, key))).await
     }
 
     /// A control channel up to the answer to the greeting.
     pub async fn greet(&self, edge: SocketAddr) -> (Tls, Channel<ConnectorSide>, ControlEvent) {
         let mut tls = self.dial(edge, ALPN_CONTROL).await.unwrap();
-        let mut channel =
-            Channel::connector(clock(), 7, "test 1.0", FINGERPRINT, RatchetValue::default())
-                .unwrap();
+        let (fingerprint, ratchet) = (self.machine.fingerprint, self.machine.stored());
+        let mut channel = Channel::connector(clock(), 7, "test 1.0", fingerprint, ratchet).unwrap();
         let event = soon("the welcome", next_event(&mut tls, &mut channel))
             .await
             .unwrap();
         (tls, channel, event)
+    }
+
+    /// A control channel up to the edge's being ready to offer sessions.
+    pub async fn connect(&self, edge: SocketAddr) -> (Tls, Channel<ConnectorSide>) {
+        let (mut tls, mut channel, event) = self.greet(edge).await;
+        assert!(matches!(event, ControlEvent::Welcomed { .. }), "{event:?}");
+        let settling = async {
+            loop {
+                let event = next_event(&mut tls, &mut channel).await.unwrap();
+                if let Some(ControlEvent::Ratchet { .. }) = self.heed(&mut channel, event) {
+                    break settle(&mut tls, &mut channel).await;
+                }
+            }
+        };
+        soon("the ratchet value", settling).await;
+        (tls, channel)
+    }
+
+    /// Stores what the edge wants stored; the event, unless it was about the path.
+    pub fn heed(
+        &self,
+        channel: &mut Channel<ConnectorSide>,
+        event: ControlEvent,
+    ) -> Option<ControlEvent> {
+        match &event {
+            ControlEvent::Ratchet { step, value } => {
+                self.machine.store(*value);
+                channel.ratchet_stored(*step).unwrap();
+            }
+            ControlEvent::Trust { ca, other_ca } => {
+                let told = [ca, other_ca].map(Vec::clone).into_iter();
+                *self.machine.roots.lock().unwrap() = told.filter(|ca| !ca.is_empty()).collect();
+                channel
+                    .trust_stored(Trust { ca, other_ca }.digest())
+                    .unwrap();
+            }
+            ControlEvent::PathProven => return None,
+            _ => {}
+        }
+        Some(event)
     }
 }
 
@@ -108,6 +185,22 @@ pub async fn next_event(
     }
 }
 
+/// Returns when the edge has acted on everything that was said: it answers a ping after that.
+async fn settle(tls: &mut Tls, channel: &mut Channel<ConnectorSide>) {
+    channel.probe(clock());
+    channel.handle_timeout(clock()).unwrap();
+    let mut buffer = [0; 4096];
+    while channel.round_trip().is_none() {
+        while let Some(bytes) = channel.poll_transmit() {
+            tls.write_all(&bytes).await.unwrap();
+        }
+        tls.flush().await.unwrap();
+        let len = tls.read(&mut buffer).await.unwrap();
+        assert_ne!(len, 0, "closed without a word");
+        channel.handle_input(clock(), &buffer[..len]).unwrap();
+    }
+}
+
 /// Enrols a machine; the edge's refusal otherwise.
 pub async fn enrol(
     edge: SocketAddr,
@@ -117,7 +210,10 @@ pub async fn enrol(
     match soon("the enrolment", try_enrol(edge, key, machine, false)).await {
         Some(ConnectorEvent::Enrolled(enrolment)) => Ok(enrolment.identity),
         Some(ConnectorEvent::Refused { reason, proven }) => {
-            assert_eq!(proven, reason != EnrolRefusal::KeyUnknown, "{reason:?}");
+            // An edge that cannot look the key up cannot prove itself either.
+            let may_be_both = reason == EnrolRefusal::TryLater;
+            let is_proof = proven == (reason != EnrolRefusal::KeyUnknown);
+            assert!(is_proof || may_be_both, "{reason:?}");
             Err(reason)
         }
         other => panic!("{other:?}"),
@@ -142,8 +238,8 @@ async fn try_enrol(
         .export_keying_material([0; 32], EXPORTER_LABEL, None)
         .unwrap();
     let secrets = EnrolSecrets::derive(key);
-    let mut enrolling =
-        Enrolling::new(clock(), secrets, exporter, machine.csr.clone(), FINGERPRINT).unwrap();
+    let (csr, fingerprint) = (machine.csr.clone(), machine.fingerprint);
+    let mut enrolling = Enrolling::new(clock(), secrets, exporter, csr, fingerprint).unwrap();
     let mut buffer = [0; 4096];
     let mut proven = false;
     loop {
@@ -186,11 +282,10 @@ pub enum Conduct {
 }
 
 impl TestConnector {
-    /// Connects and returns once the edge has taken it in.
+    /// Connects and returns once the edge offers it sessions.
     pub async fn start(edge: &TestEdge, identity: Arc<Identity>, conduct: Conduct) -> Self {
         let address = edge.address();
-        let (mut tls, mut channel, event) = identity.greet(address).await;
-        assert!(matches!(event, ControlEvent::Welcomed { .. }), "{event:?}");
+        let (mut tls, mut channel) = identity.connect(address).await;
         let (stop, mut stopped) = watch::channel(false);
         let (sender, events) = mpsc::unbounded_channel();
         let name = identity.name().to_owned();
@@ -200,8 +295,9 @@ impl TestConnector {
                     event = next_event(&mut tls, &mut channel) => event,
                     _ = stopped.changed() => return,
                 };
+                let event = event.map(|event| identity.heed(&mut channel, event));
                 match event {
-                    Ok(ControlEvent::SessionOffered { grant }) => {
+                    Ok(Some(ControlEvent::SessionOffered { grant })) => {
                         let granted = check(&identity, &grant);
                         if let Conduct::Refuse(reason, detail) = conduct {
                             channel.refuse_session(granted, reason, detail).unwrap();
@@ -209,12 +305,16 @@ impl TestConnector {
                             tokio::spawn(carry(Arc::clone(&identity), address, granted, conduct));
                         }
                     }
-                    Ok(ControlEvent::Closed { code }) => {
+                    Ok(Some(ControlEvent::Closed { code })) => {
                         let _ = sender.send(code);
                         return;
                     }
-                    Ok(ControlEvent::PathProven) => {}
-                    Ok(event @ ControlEvent::Welcomed { .. }) => panic!("{event:?}"),
+                    Ok(None | Some(ControlEvent::Ratchet { .. } | ControlEvent::Trust { .. })) => {}
+                    Ok(Some(
+                        event @ (ControlEvent::PathProven
+                        | ControlEvent::Recognised { .. }
+                        | ControlEvent::Welcomed { .. }),
+                    )) => panic!("{event:?}"),
                     Err(_) => return,
                 }
             }
