@@ -1,19 +1,27 @@
 //! The one loop: waits for PID 1, the tunnel and the sessions, and lets the connector go on.
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use connector_proto::local::{ConnectorStatus, EdgeSample, FromConnector, ToConnector};
+use connector_proto::local::{
+    ConnectorStatus, EdgeSample, FromConnector, StartDescriptors, ToConnector,
+};
+use connector_proto::message::Fingerprint;
 use connector_proto::time::Instant;
 use rustix::event::PollFlags;
+use zeroize::Zeroize as _;
 
 use crate::clock;
 use crate::connector::{self, Connector};
 use crate::interest::{Interest, Watch};
 use crate::local_channel::{Incoming, LocalChannel};
-use crate::store::Store;
+use crate::store::{NoTpm, Store, StoreError, Unsealer};
+use crate::tpm::Tpm;
 
 /// Counters change with every byte; the console shows them once a second.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// More than the stack that receiving a message, deriving from a key and writing the state record take.
+const STACK_BYTES: usize = 128 << 10;
 /// The token of the local channel.
 const LOCAL: u64 = u64::MAX;
 
@@ -35,11 +43,15 @@ pub fn run(channel: &LocalChannel) -> Exit {
         let now = clock::now();
         loop {
             match channel.recv() {
-                Ok(Incoming::Message(message, descriptors)) => {
-                    match handle(now, &mut connector, *message, descriptors) {
+                Ok(Incoming::Message(mut message, descriptors)) => {
+                    match handle(now, &mut connector, &message, descriptors) {
                         Ok(Some(stuck)) => reporter.stuck = Some(stuck),
                         Ok(None) => {}
                         Err(exit) => return exit,
+                    }
+                    if let ToConnector::Operator(typed) = &mut *message {
+                        typed.wipe();
+                        wipe_stack();
                     }
                 }
                 Ok(Incoming::Empty) => break,
@@ -74,58 +86,117 @@ pub fn run(channel: &LocalChannel) -> Exit {
 fn handle(
     now: Instant,
     connector: &mut Option<Connector>,
-    message: ToConnector,
-    descriptors: Vec<std::os::fd::OwnedFd>,
+    message: &ToConnector,
+    descriptors: Vec<OwnedFd>,
 ) -> Result<Option<ConnectorStatus>, Exit> {
     match (message, connector.as_mut()) {
         (
             ToConnector::Start {
-                descriptors: _,
+                descriptors: named,
                 edge,
                 fingerprint,
                 version,
             },
             None,
         ) => {
-            let store = match Store::open(descriptors.into_iter().next()) {
-                Ok(store) => store,
+            let mut random = [0; 8];
+            getrandom::fill(&mut random).map_err(|error| Exit::Failed(error.to_string()))?;
+            let start = Start {
+                edge: edge.as_deref(),
+                fingerprint: *fingerprint,
+                version,
+                seed: u64::from_ne_bytes(random),
+            };
+            match start.connector(now, *named, descriptors) {
+                Ok(started) => *connector = Some(started),
                 Err(error) => {
                     log::error!("{error}");
                     return Ok(Some(connector::stuck(now, &error)));
                 }
-            };
-            let mut seed = [0; 8];
-            getrandom::fill(&mut seed).map_err(|error| Exit::Failed(error.to_string()))?;
-            let seed = u64::from_ne_bytes(seed);
-            let edge = edge.as_deref();
-            let started = Connector::new(now, store, edge, fingerprint, &version, seed)
-                .map_err(|error| Exit::Failed(format!("state record: {error}")))?;
-            *connector = Some(started);
+            }
         }
         (ToConnector::Network { network }, Some(connector)) => {
-            connector.handle_network(now, network);
+            connector.handle_network(now, network.clone());
         }
         (ToConnector::Clock { is_right }, Some(connector)) => {
-            connector.handle_clock(now, is_right);
+            connector.handle_clock(now, *is_right);
         }
-        (ToConnector::Fingerprint(_), _) => {}
+        (ToConnector::Fingerprint(fingerprint), Some(connector)) => {
+            connector.handle_fingerprint(now, *fingerprint);
+        }
         (ToConnector::AskTime, Some(connector)) => connector.handle_ask_time(now),
         (ToConnector::Operator(typed), Some(connector)) => connector.handle_operator(now, typed),
-        (ToConnector::Stop, Some(connector)) => {
-            connector.stop();
+        (ToConnector::Stop, connector) => {
+            if let Some(connector) = connector {
+                connector.stop();
+            }
             return Err(Exit::Stopped);
         }
-        (ToConnector::Stop, None) => return Err(Exit::Stopped),
         (ToConnector::Start { .. }, Some(_)) => log::warn!("a second start is ignored"),
         (
             ToConnector::Network { .. }
             | ToConnector::Clock { .. }
+            | ToConnector::Fingerprint(_)
             | ToConnector::AskTime
             | ToConnector::Operator(_),
             None,
         ) => {}
     }
     Ok(None)
+}
+
+/// What PID 1 says at the start.
+struct Start<'a> {
+    edge: Option<&'a str>,
+    fingerprint: Fingerprint,
+    version: &'a str,
+    seed: u64,
+}
+
+impl Start<'_> {
+    /// Opens the state record, with the TPM where there is one, and starts from it. The descriptors are
+    /// those that `named` names, in its order.
+    fn connector(
+        self,
+        now: Instant,
+        named: StartDescriptors,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Connector, StoreError> {
+        let Self {
+            edge,
+            mut fingerprint,
+            version,
+            seed,
+        } = self;
+        let mut descriptors = descriptors.into_iter();
+        let mut next = |is_there: bool| is_there.then(|| descriptors.next()).flatten();
+        let (partition, tpm) = (next(named.state), next(named.tpm));
+        let unsealer = unsealer(tpm, &mut fingerprint);
+        let opened = Store::open(partition, fingerprint.smbios_uuid, unsealer)?;
+        Ok(Connector::new(
+            now,
+            opened,
+            edge,
+            fingerprint,
+            version,
+            seed,
+        ))
+    }
+}
+
+/// What seals the device secret; a TPM is evidence as well.
+fn unsealer(device: Option<OwnedFd>, fingerprint: &mut Fingerprint) -> Box<dyn Unsealer> {
+    match device.map(Tpm::open) {
+        None => Box::new(NoTpm),
+        Some(Ok(tpm)) => {
+            fingerprint.tpm = tpm.storage_key_hash();
+            Box::new(tpm)
+        }
+        Some(Err(fault)) => {
+            log::warn!("the TPM is not used: {fault}");
+            Box::new(NoTpm)
+        }
+    }
 }
 
 /// Tells PID 1 the edge's time, and the status: a change of phase at once, counters once a second.
@@ -172,6 +243,7 @@ impl Reporter {
             Some(sent) if *sent == status => return Ok(None),
             Some(sent) => {
                 sent.phase != status.phase
+                    || sent.since_boot_us != status.since_boot_us
                     || sent.sessions != status.sessions
                     || now >= self.sent_at + STATUS_INTERVAL
             }
@@ -186,6 +258,15 @@ impl Reporter {
         self.sent_at = now;
         Ok(None)
     }
+}
+
+/// Overwrites the copies that passing on what was typed left on the stack, which calls that have
+/// returned used.
+#[inline(never)]
+fn wipe_stack() {
+    let mut room = [0xff_u8; STACK_BYTES];
+    room.zeroize();
+    std::hint::black_box(&room);
 }
 
 /// Whether PID 1 took the message; if not, it is to be sent again.

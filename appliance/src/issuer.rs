@@ -14,26 +14,57 @@ use crate::verifier::Judgement;
 
 /// A certificate of another authority than the pinned one, and that authority's name for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ForeignIssuer(String);
+pub struct ForeignIssuer {
+    name: String,
+    /// The name is the pinned authority's, and the key is not.
+    is_borrowed: bool,
+}
 
 impl fmt::Display for ForeignIssuer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "it was issued by \"{}\"", self.0)
+        let Self { name, is_borrowed } = self;
+        if *is_borrowed {
+            write!(f, "it was issued by a stranger that takes the name \"{name}\"")
+        } else {
+            write!(f, "it was issued by \"{name}\"")
+        }
     }
 }
 
 impl std::error::Error for ForeignIssuer {}
 
-/// The same error, with the issuer of `certificate` where that is unknown.
+/// The same error, with the issuer of `certificate` where that is unknown, or has the pinned
+/// authority's name but did not sign with its key.
 #[must_use]
 pub fn named(error: rustls::Error, certificate: &CertificateDer<'_>) -> rustls::Error {
-    let rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) = error else {
+    let rustls::Error::InvalidCertificate(invalid) = &error else {
         return error;
     };
+    let is_borrowed = match invalid {
+        CertificateError::UnknownIssuer => false,
+        CertificateError::BadSignature
+        | CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => true,
+        _ => return error,
+    };
     match issuer(certificate) {
-        Some(name) => CertificateError::Other(OtherError(Arc::new(ForeignIssuer(name)))).into(),
+        Some(name) => {
+            let foreign = ForeignIssuer { name, is_borrowed };
+            CertificateError::Other(OtherError(Arc::new(foreign))).into()
+        }
         None => error,
     }
+}
+
+/// The name that [`named`] put into an error.
+#[must_use]
+pub fn foreign(error: &rustls::Error) -> Option<&str> {
+    let rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(error))) = error
+    else {
+        return None;
+    };
+    let issuer = error.downcast_ref::<ForeignIssuer>()?;
+    Some(&issuer.name)
 }
 
 /// Accepts what verifies now and nothing else, and names foreign issuers.
@@ -53,7 +84,8 @@ impl Judgement for Naming {
 
 /// The issuer's common name in a certificate (RFC 5280 section 4.1), or else its organisation:
 /// printable ASCII of at most [`NAME_COLUMNS`].
-fn issuer(certificate: &[u8]) -> Option<String> {
+#[must_use]
+pub fn issuer(certificate: &[u8]) -> Option<String> {
     let (certificate, _) = element(certificate, SEQUENCE)?;
     let (mut to_be_signed, _) = element(certificate, SEQUENCE)?;
     if let Some((_version, rest)) = element(to_be_signed, VERSION) {
@@ -197,6 +229,15 @@ mod tests {
             panic!("not named")
         };
         assert_eq!(named.to_string(), "it was issued by \"Corp\"");
+        assert_eq!(
+            foreign(&super::named(unknown.clone(), &certificate)),
+            Some("Corp")
+        );
+        let forged = rustls::Error::InvalidCertificate(CertificateError::BadSignature);
+        let forged = super::named(forged, &certificate);
+        assert_eq!(foreign(&forged), Some("Corp"));
+        assert!(forged.to_string().contains("is_borrowed: true"), "{forged}");
+        assert_eq!(foreign(&unknown), None);
         let expired = rustls::Error::InvalidCertificate(CertificateError::Expired);
         assert_eq!(super::named(expired.clone(), &certificate), expired);
         assert_eq!(super::named(unknown.clone(), &Vec::new().into()), unknown);

@@ -6,6 +6,7 @@ use connector_proto::limits::LOCAL_MAX;
 use connector_proto::local::{self, FromConnector, ToConnector};
 use connector_sys::packet_channel::{self, Received};
 use rustix::io::Errno;
+use zeroize::Zeroizing;
 
 /// The channel that PID 1 gave this process as its standard input.
 #[derive(Debug)]
@@ -51,9 +52,10 @@ impl LocalChannel {
     /// # Errors
     /// Those of `recvmsg(2)`.
     pub fn recv(&self) -> Result<Incoming, Errno> {
-        let mut buffer = [0; LOCAL_MAX];
+        // A packet may be a key that was typed.
+        let mut buffer = Zeroizing::new([0; LOCAL_MAX]);
         loop {
-            match packet_channel::recv(&self.socket, &mut buffer)? {
+            match packet_channel::recv(&self.socket, &mut *buffer)? {
                 Received::Empty => return Ok(Incoming::Empty),
                 Received::Closed => return Ok(Incoming::Closed),
                 Received::TooLong => log::warn!("a local packet over {LOCAL_MAX} bytes is dropped"),

@@ -73,6 +73,10 @@ pub trait Pump: fmt::Debug {
 
     /// Bytes carried so far.
     fn carried(&self) -> Carried;
+
+    /// Makes the closing of both connections a reset: no byte follows, and neither side sees a clean
+    /// end.
+    fn reset(&self);
 }
 
 /// The engine in this process: read, encrypt, write, and back.
@@ -196,15 +200,6 @@ impl UserSpace {
         }
         Ok(0)
     }
-
-    /// Makes the closing of both sockets a reset, so that neither side sees a clean end.
-    fn reset(&self) {
-        for socket in [&self.application, self.channel.socket()] {
-            if let Err(error) = sockopt::set_socket_linger(socket, Some(Duration::ZERO)) {
-                log::debug!("a broken session is closed without reset: {error}");
-            }
-        }
-    }
 }
 
 impl Pump for UserSpace {
@@ -239,6 +234,14 @@ impl Pump for UserSpace {
 
     fn carried(&self) -> Carried {
         self.carried
+    }
+
+    fn reset(&self) {
+        for socket in [&self.application, self.channel.socket()] {
+            if let Err(error) = sockopt::set_socket_linger(socket, Some(Duration::ZERO)) {
+                log::debug!("a broken session is closed without reset: {error}");
+            }
+        }
     }
 }
 

@@ -4,6 +4,8 @@
 //! The user's connection is told that it stands only once the application's does, so a refusal
 //! reaches the user as what it is.
 
+mod target;
+
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 
@@ -13,6 +15,8 @@ use connector_proto::error::Error as ProtocolError;
 use connector_proto::message::SessionRefusal;
 use connector_proto::time::Instant;
 use rustls::ClientConfig;
+
+pub use target::{SessionId, Target};
 
 use crate::dial::{self, Dial};
 use crate::interest::Watch;
@@ -43,17 +47,6 @@ pub struct Context {
     pub edge_port: u16,
     /// TLS of data channels.
     pub config: Arc<ClientConfig>,
-}
-
-/// What a grant allows.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// The session.
-    pub session: [u8; 16],
-    /// The application's host.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
 }
 
 /// A session under way.
@@ -88,7 +81,7 @@ pub enum Step {
     /// It never came about: tell the edge.
     Refused {
         /// Which session.
-        session: [u8; 16],
+        target: Target,
         /// Why.
         reason: SessionRefusal,
         /// In words.
@@ -96,6 +89,8 @@ pub enum Step {
     },
     /// It came about and is over.
     Ended {
+        /// Which session.
+        target: Target,
         /// What it carried.
         carried: Carried,
         /// What broke it, if anything did.
@@ -129,12 +124,14 @@ impl Session {
                 Turn::Open => Ok(State::Pumping(pump)),
                 Turn::Finished => {
                     return Step::Ended {
+                        target,
                         carried: pump.carried(),
                         broken: None,
                     };
                 }
                 Turn::Broken(broken) => {
                     return Step::Ended {
+                        target,
                         carried: pump.carried(),
                         broken: Some(broken),
                     };
@@ -169,7 +166,7 @@ impl Session {
                 state,
             }),
             Err((reason, detail)) => Step::Refused {
-                session: target.session,
+                target,
                 reason,
                 detail,
             },
@@ -197,6 +194,21 @@ impl Session {
             State::ReachingEdge { reach, .. } => Some(reach.deadline()),
             State::Attaching { attaching, .. } => Some(attaching.deadline()),
             State::Pumping(pump) => pump.has_work().then(Instant::default),
+        }
+    }
+
+    /// Which session it is.
+    #[must_use]
+    pub const fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Ends it without another byte on its data channel.
+    pub fn abandon(self) {
+        match self.state {
+            State::LookingUp(_) | State::DiallingApplication(_) | State::ReachingEdge { .. } => {}
+            State::Attaching { channel, .. } => channel.abandon(),
+            State::Pumping(pump) => pump.reset(),
         }
     }
 

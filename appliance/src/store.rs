@@ -1,49 +1,94 @@
 //! The state record on its partition: read once, written slot by slot.
+//!
+//! A record is sealed with a key that is derived from the device secret, which lies behind the slots and is
+//! made with the first record. Both are written the same way: beside what is in force, flushed, read
+//! back. A power cut leaves what was there before or what is there now.
+//!
+//! A record that this machine cannot open (another machine's, or sealed by a TPM that is not here) is
+//! written over only once this machine was enrolled: the disk may have to go back to where it belongs.
 
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt as _;
 
-use connector_proto::record::{self, Record, SLOT_LEN, SLOTS, SlotError, State};
-use rustix::fs::{Advice, fadvise, fdatasync};
+use connector_proto::local::NoIdentity;
+use connector_proto::record::{
+    self, DEVICE_AT, DeviceError, Record, SLOT_LEN, SLOTS, SlotError, State,
+};
 use zeroize::Zeroizing;
+
+mod disk;
+mod reading;
+mod secret;
+mod unsealer;
+
+#[cfg(test)]
+mod tests;
+
+pub use disk::Disk;
+use disk::write_and_check;
+use reading::Reading;
+use secret::{Places, Secret};
+pub use unsealer::{NoTpm, UnsealError, Unsealer};
 
 /// Writes are padded to this, the largest sector size of the disks we run on.
 const ALIGNMENT: usize = 4096;
 
 /// The open state record.
 #[derive(Debug)]
-pub struct Store {
-    partition: File,
+pub struct Store<D = File> {
+    disk: D,
+    uuid: [u8; 16],
+    unsealer: Box<dyn Unsealer>,
+    secret: Secret,
+    places: Places,
+    /// Whether a slot holds nothing that only another secret than `secret` opens.
+    is_settled: [bool; SLOTS],
+    /// The slot with a record that this machine cannot open, until an identity takes its place.
+    kept: Option<usize>,
     generation: u64,
     write_to: usize,
     state: State,
 }
 
+/// What was found on the disk.
+#[derive(Debug)]
+pub struct Opened<D = File> {
+    /// The record.
+    pub store: Store<D>,
+    /// Why it has no identity: `Blank`, `Foreign`, `Sealed` or `Unreadable`. `None`: what the state says holds.
+    pub why: Option<NoIdentity>,
+}
+
 /// Why the state record cannot be used.
 #[derive(Debug)]
 pub enum StoreError {
-    /// PID 1 found no state partition.
-    NoPartition,
     /// The disk failed.
     Io(io::Error),
+    /// PID 1 found no state partition.
+    NoPartition,
+    /// The kernel gives no random numbers.
+    Random(String),
     /// What was read back is not what was written.
     ReadBack,
     /// The record does not fit a slot.
     Record(SlotError),
+    /// The device secret does not fit its place.
+    Secret(DeviceError),
 }
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoPartition => f.write_str("there is no state partition on any disk"),
             Self::Io(error) => write!(f, "the state partition fails: {error}"),
+            Self::NoPartition => f.write_str("there is no state partition on any disk"),
+            Self::Random(error) => write!(f, "there are no random numbers: {error}"),
             Self::ReadBack => {
                 f.write_str("the state partition does not keep what is written to it")
             }
             Self::Record(error) => write!(f, "the state record does not fit: {error}"),
+            Self::Secret(error) => write!(f, "the device secret does not fit: {error}"),
         }
     }
 }
@@ -57,32 +102,62 @@ impl From<io::Error> for StoreError {
 }
 
 impl Store {
-    /// Reads the newest record of the partition. A blank or broken one reads as "not enrolled".
+    /// Reads the newest record of the partition; `uuid` is the SMBIOS UUID in the byte order of its text.
+    /// A blank, broken or foreign one reads as "not enrolled". Nothing is written.
     ///
     /// # Errors
     /// If there is no partition, or it cannot be read.
-    pub fn open(partition: Option<OwnedFd>) -> Result<Self, StoreError> {
-        let partition = File::from(partition.ok_or(StoreError::NoPartition)?);
-        let mut bytes = Zeroizing::new(vec![0; SLOTS * SLOT_LEN]);
-        partition.read_exact_at(&mut bytes, 0)?;
-        let (a, b) = bytes.split_at(SLOT_LEN);
-        let newest = record::newest([a, b]);
-        for (slot, error) in newest.errors.iter().enumerate() {
+    pub fn open(
+        partition: Option<OwnedFd>,
+        uuid: [u8; 16],
+        unsealer: Box<dyn Unsealer>,
+    ) -> Result<Opened, StoreError> {
+        let partition = partition.ok_or(StoreError::NoPartition)?;
+        Self::open_disk(File::from(partition), uuid, unsealer)
+    }
+}
+
+impl<D: Disk> Store<D> {
+    /// As [`Store::open`], on any disk.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn open_disk(
+        disk: D,
+        uuid: [u8; 16],
+        mut unsealer: Box<dyn Unsealer>,
+    ) -> Result<Opened<D>, StoreError> {
+        let mut bytes = Zeroizing::new(vec![0; reading::LEN]);
+        disk.read(0, &mut bytes)?;
+        let reading = Reading::new(&bytes, &uuid, &mut *unsealer)?;
+        for (slot, error) in reading.newest.errors.iter().enumerate() {
             match error {
                 None | Some(SlotError::Blank) => {}
                 Some(error) => log::warn!("slot {slot} of the state record is not used: {error}"),
             }
         }
-        let write_to = newest.write_to;
-        let (generation, state) = match newest.record {
+        let (generation, state) = match reading.newest.record {
             Some(record) => (record.generation, record.state),
             None => (0, State::default()),
         };
-        Ok(Self {
-            partition,
+        let mut store = Self {
+            disk,
+            uuid,
+            unsealer,
+            secret: reading.secret,
+            places: reading.places,
+            is_settled: [0, 1].map(|slot| reading.kept != Some(slot)),
+            kept: reading.kept,
             generation,
-            write_to,
+            write_to: reading.newest.write_to,
             state,
+        };
+        if !reading.is_new {
+            store.seal_if_plain();
+        }
+        Ok(Opened {
+            store,
+            why: reading.why,
         })
     }
 
@@ -104,95 +179,80 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub fn save(&mut self, state: State) -> Result<(), StoreError> {
+        self.places.hold(&mut self.disk, &self.secret)?;
+        let slot = match self.kept {
+            Some(kept) if state.identity.is_none() => 1 - kept,
+            Some(kept) => kept,
+            None => self.write_to,
+        };
+        self.write(slot, state)?;
+        if self.state.identity.is_some() {
+            self.kept = None;
+        }
+        if let Err(error) = self.settle() {
+            log::warn!("the device secret is not in all of its places: {error}");
+        }
+        Ok(())
+    }
+
+    /// Forgets everything, and the secret that sealed it: a factory reset. The secret goes first; a power
+    /// cut leaves the old state, or none.
+    ///
+    /// # Errors
+    /// See [`StoreError`]. The old state is then in force here, and perhaps gone from the disk.
+    pub fn erase(&mut self) -> Result<(), StoreError> {
+        let secret = Secret::make(&self.uuid, &mut *self.unsealer)?;
+        self.places.forget();
+        let zeros = vec![0; reading::LEN];
+        write_and_check(&mut self.disk, DEVICE_AT, &zeros[DEVICE_AT..])?;
+        write_and_check(&mut self.disk, 0, &zeros[..DEVICE_AT])?;
+        self.secret = secret;
+        self.is_settled = [true; SLOTS];
+        self.kept = None;
+        self.generation = 0;
+        self.write_to = 0;
+        self.state = State::default();
+        Ok(())
+    }
+
+    /// A secret that lies plain on the disk although there is a TPM is replaced with the next save.
+    fn seal_if_plain(&mut self) {
+        if !self.secret.is_plain || !self.unsealer.has_tpm() {
+            return;
+        }
+        match Secret::make(&self.uuid, &mut *self.unsealer) {
+            Ok(secret) if !secret.is_plain => {
+                self.secret = secret;
+                self.is_settled = [false; SLOTS];
+            }
+            Ok(_) => {}
+            Err(error) => log::warn!("the device secret stays unsealed: {error}"),
+        }
+    }
+
+    fn write(&mut self, slot: usize, state: State) -> Result<(), StoreError> {
         let record = Record {
-            generation: self.generation + 1,
+            generation: self.generation.saturating_add(1),
             state,
         };
-        let emitted = Zeroizing::new(record::emit(&record).map_err(StoreError::Record)?);
-        let mut bytes = Zeroizing::new(vec![0; emitted.len().next_multiple_of(ALIGNMENT)]);
-        bytes[..emitted.len()].copy_from_slice(&emitted);
-        let offset = (self.write_to * SLOT_LEN) as u64;
-        self.partition.write_all_at(&bytes, offset)?;
-        fdatasync(&self.partition).map_err(io::Error::from)?;
-        // Drop the page cache, so that the reading is the disk's.
-        fadvise(&self.partition, offset, None, Advice::DontNeed).map_err(io::Error::from)?;
-        let mut read = Zeroizing::new(vec![0; bytes.len()]);
-        self.partition.read_exact_at(&mut read, offset)?;
-        if read != bytes {
-            return Err(StoreError::ReadBack);
-        }
+        let mut bytes = record::emit(&record, &self.secret.key).map_err(StoreError::Record)?;
+        bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
+        write_and_check(&mut self.disk, slot * SLOT_LEN, &bytes)?;
         self.generation = record.generation;
-        self.write_to = 1 - self.write_to;
+        self.write_to = 1 - slot;
+        self.is_settled[slot] = true;
         self.state = record.state;
         Ok(())
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs::OpenOptions;
-
-    #[test]
-    fn a_saved_state_is_there_after_a_restart() {
-        let path = partition("restart");
-        let mut store = open(&path);
-        for edge in ["one:443", "two:443", "three:443"] {
-            store.save(naming(edge)).unwrap();
-            assert_eq!(open(&path).state().edge, edge);
+    /// Puts everything under the secret in force, once nothing needs another one.
+    fn settle(&mut self) -> Result<(), StoreError> {
+        if self.kept.is_some() {
+            return Ok(());
         }
-        std::fs::remove_file(path).unwrap();
-    }
-
-    #[test]
-    fn the_previous_record_survives_the_loss_of_the_newest() {
-        let path = partition("loss");
-        let mut store = open(&path);
-        for edge in ["one:443", "two:443"] {
-            store.save(naming(edge)).unwrap();
+        if !self.is_settled[self.write_to] {
+            self.write(self.write_to, self.state.clone())?;
         }
-        let file = OpenOptions::new().write(true).open(&path).unwrap();
-        file.write_all_at(&[0xff; 512], SLOT_LEN as u64).unwrap();
-        assert_eq!(open(&path).state().edge, "one:443");
-        std::fs::remove_file(path).unwrap();
-    }
-
-    #[test]
-    fn a_partition_that_is_too_small_is_an_error_and_none_is_named() {
-        let path = std::env::temp_dir().join(format!("outgate-store-small-{}", std::process::id()));
-        std::fs::write(&path, [0; 512]).unwrap();
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&path)
-            .unwrap();
-        assert!(matches!(
-            Store::open(Some(file.into())),
-            Err(StoreError::Io(_))
-        ));
-        assert!(matches!(Store::open(None), Err(StoreError::NoPartition)));
-        std::fs::remove_file(path).unwrap();
-    }
-
-    fn naming(edge: &str) -> State {
-        let mut state = State::default();
-        edge.clone_into(&mut state.edge);
-        state
-    }
-
-    fn partition(name: &str) -> std::path::PathBuf {
-        let path =
-            std::env::temp_dir().join(format!("outgate-store-{name}-{}", std::process::id()));
-        std::fs::write(&path, vec![0; 1024 * 1024]).unwrap();
-        path
-    }
-
-    fn open(path: &std::path::Path) -> Store {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(path)
-            .unwrap();
-        Store::open(Some(file.into())).unwrap()
+        self.places.settle(&mut self.disk, &self.secret)
     }
 }

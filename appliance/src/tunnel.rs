@@ -1,75 +1,29 @@
-//! The connection to the edge: reach it, handshake, then enrol or hold the control channel.
+//! The connection to the edge: reach it, handshake, then enrol, renew or hold the control channel.
 
 mod drive;
+mod error;
+mod plan;
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use connector_proto::control::{Channel, ConnectorEvent as ControlEvent, ConnectorSide};
 use connector_proto::derive::EnrolSecrets;
 use connector_proto::edge_time::{Answer, Asking};
 use connector_proto::enrol::{self, ConnectorEvent as EnrolEvent};
 use connector_proto::error::Error as ProtocolError;
-use connector_proto::key::ProvisioningKey;
 use connector_proto::limits::GREETING_MAX;
-use connector_proto::message::{CloseCode, Fingerprint, RatchetValue};
+use connector_proto::message::CloseCode;
+use connector_proto::renew::{self, ConnectorEvent as RenewEvent};
 use connector_proto::time::Instant;
-use rustls::ClientConfig;
+use zeroize::Zeroizing;
+
+pub use error::TunnelError;
+pub use plan::{Plan, Purpose};
 
 use crate::clock;
-use crate::dial::DialError;
 use crate::interest::Watch;
-use crate::lookup::LookupError;
-use crate::proxy::{Proxy, ProxyError};
-use crate::reach::{self, Reach, ReachError, Route};
-use crate::tls::{TlsError, TlsStream};
-
-/// What a connection to the edge is for, and what it needs.
-#[derive(Clone, Debug)]
-pub enum Purpose {
-    /// To enrol.
-    Enrol {
-        /// The key that was typed.
-        key: ProvisioningKey,
-        /// The signing request, DER; its private key is stored already.
-        csr: Vec<u8>,
-    },
-    /// To ask for the time.
-    Time {
-        /// Random, for this question alone.
-        nonce: [u8; 32],
-    },
-    /// To hold the control channel.
-    Control {
-        /// Version of the image.
-        version: String,
-        /// Spreads pings.
-        seed: u64,
-    },
-}
-
-/// Whom to connect to, and how.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// The edge's name.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// DNS servers.
-    pub resolvers: Vec<IpAddr>,
-    /// Addresses at which the edge was reached before, for when no resolver answers.
-    pub remembered: Vec<IpAddr>,
-    /// The proxy to go through.
-    pub proxy: Option<Proxy>,
-    /// TLS of this purpose.
-    pub config: Arc<ClientConfig>,
-    /// What for.
-    pub purpose: Purpose,
-    /// The machine's evidence.
-    pub fingerprint: Fingerprint,
-    /// The ratchet value that is stored.
-    pub ratchet: RatchetValue,
-}
+use crate::reach::{self, Reach, Route};
+use crate::tls::TlsStream;
 
 /// A connection to the edge.
 #[derive(Debug)]
@@ -96,6 +50,10 @@ enum State {
         stream: TlsStream,
         asking: Box<Asking>,
     },
+    Renewing {
+        stream: TlsStream,
+        machine: Box<renew::Connector>,
+    },
     Control {
         stream: TlsStream,
         channel: Box<Channel<ConnectorSide>>,
@@ -105,57 +63,16 @@ enum State {
 /// What a turn yields.
 #[derive(Debug)]
 pub enum Event {
+    /// TLS for an enrolment stands, with a peer whose certificate has this issuer. It may be anybody's.
+    Issuer(String),
     /// Of an enrolment.
     Enrol(EnrolEvent),
+    /// Of a renewal.
+    Renew(RenewEvent),
     /// The edge's time.
     Time(Answer),
     /// Of a control channel.
     Control(ControlEvent),
-}
-
-/// Why there is no connection.
-#[derive(Debug)]
-pub enum TunnelError {
-    /// The edge's name.
-    Lookup(LookupError),
-    /// TCP.
-    Dial(DialError),
-    /// Something in this machine, or a setting of its: a sentence.
-    Machine(String),
-    /// The proxy, or something on the way to it.
-    Proxy(ProxyError),
-    /// TLS or the socket.
-    Tls(TlsError),
-    /// The edge broke the protocol, could not prove itself, was silent, or said farewell.
-    Protocol(ProtocolError),
-    /// The edge closed the connection without a word.
-    Closed,
-}
-
-impl std::fmt::Display for TunnelError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Lookup(error) => write!(f, "{error}"),
-            Self::Dial(error) => write!(f, "{error}"),
-            Self::Machine(sentence) => f.write_str(sentence),
-            Self::Proxy(error) => write!(f, "{error}"),
-            Self::Tls(error) => write!(f, "{error}"),
-            Self::Protocol(error) => write!(f, "{error}"),
-            Self::Closed => f.write_str("the edge closed the connection"),
-        }
-    }
-}
-
-impl std::error::Error for TunnelError {}
-
-impl From<ReachError> for TunnelError {
-    fn from(error: ReachError) -> Self {
-        match error {
-            ReachError::Dial(error) => Self::Dial(error),
-            ReachError::Lookup(error) => Self::Lookup(error),
-            ReachError::Proxy(error) => Self::Proxy(error),
-        }
-    }
 }
 
 impl Tunnel {
@@ -224,6 +141,13 @@ impl Tunnel {
                 drive::question(now, &mut stream, &mut asking, events)?;
                 State::AskingTime { stream, asking }
             }
+            State::Renewing {
+                mut stream,
+                mut machine,
+            } => {
+                drive::renewal(now, &mut stream, &mut machine, events)?;
+                State::Renewing { stream, machine }
+            }
             State::Control {
                 mut stream,
                 mut channel,
@@ -247,6 +171,7 @@ impl Tunnel {
             State::Reaching(_)
             | State::Handshaking { .. }
             | State::Enrolling { .. }
+            | State::Renewing { .. }
             | State::AskingTime { .. } => None,
         }
     }
@@ -266,6 +191,7 @@ impl Tunnel {
             State::Handshaking { stream, .. }
             | State::Enrolling { stream, .. }
             | State::AskingTime { stream, .. }
+            | State::Renewing { stream, .. }
             | State::Control { stream, .. } => stream,
         };
         let local = stream.socket().local_addr();
@@ -302,6 +228,18 @@ impl Tunnel {
         }
     }
 
+    /// Ends it without another byte, as if the machine had lost power.
+    pub fn abandon(self) {
+        match self.state {
+            State::Reaching(_) => {}
+            State::Handshaking { stream, .. }
+            | State::Enrolling { stream, .. }
+            | State::AskingTime { stream, .. }
+            | State::Renewing { stream, .. }
+            | State::Control { stream, .. } => stream.abandon(),
+        }
+    }
+
     /// Adds what it waits for.
     pub fn watch<'a>(&'a self, watch: &mut Watch<'a>, token: u64) {
         match &self.state {
@@ -309,6 +247,7 @@ impl Tunnel {
             State::Handshaking { stream, .. }
             | State::Enrolling { stream, .. }
             | State::AskingTime { stream, .. }
+            | State::Renewing { stream, .. }
             | State::Control { stream, .. } => watch.add(token, stream, stream.interest(true)),
         }
         watch.until(self.deadline());
@@ -322,6 +261,7 @@ impl Tunnel {
             State::Handshaking { deadline, .. } => Some(*deadline),
             State::Enrolling { machine, .. } => machine.poll_timeout(),
             State::AskingTime { asking, .. } => Some(asking.deadline()),
+            State::Renewing { machine, .. } => machine.poll_timeout(),
             State::Control { channel, .. } => channel.poll_timeout(),
         }
     }
@@ -346,10 +286,11 @@ fn handshake(
     }
     match &plan.purpose {
         Purpose::Enrol { key, csr } => {
-            let exporter = stream.exporter().map_err(TunnelError::Tls)?;
+            events.extend(stream.peer_issuer().map(Event::Issuer));
+            let exporter = Zeroizing::new(stream.exporter().map_err(TunnelError::Tls)?);
             let secrets = EnrolSecrets::derive(key);
             let machine =
-                enrol::Connector::new(now, secrets, exporter, csr.clone(), plan.fingerprint)
+                enrol::Connector::new(now, secrets, *exporter, csr.clone(), plan.fingerprint)
                     .map_err(TunnelError::Protocol)?;
             let mut machine = Box::new(machine);
             drive::enrolment(now, &mut stream, &mut machine, events)?;
@@ -361,6 +302,13 @@ fn handshake(
             let mut asking = Box::new(asking);
             drive::question(now, &mut stream, &mut asking, events)?;
             Ok(State::AskingTime { stream, asking })
+        }
+        Purpose::Renew { csr } => {
+            let machine = renew::Connector::new(now, csr, plan.fingerprint, plan.ratchet)
+                .map_err(TunnelError::Protocol)?;
+            let mut machine = Box::new(machine);
+            drive::renewal(now, &mut stream, &mut machine, events)?;
+            Ok(State::Renewing { stream, machine })
         }
         Purpose::Control { version, seed } => {
             let channel = Channel::connector(now, *seed, version, plan.fingerprint, plan.ratchet)

@@ -1,26 +1,27 @@
 //! The port that connectors dial: handshake, who it is, and which protocol takes over.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use connector_proto::data;
 use connector_proto::message::CloseCode;
 use log::{info, warn};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::authorise::{Denied, Endpoint, authorise};
-use crate::config::{
-    HANDSHAKE_MAX, STORE_POLL, TCP_PROBE_INTERVAL, TCP_UNACKNOWLEDGED_MAX, UNAUTHENTICATED_MAX,
-};
+use crate::config::{HANDSHAKE_MAX, STORE_POLL, TCP_PROBE_INTERVAL, TCP_UNACKNOWLEDGED_MAX};
 use crate::server::{Alive, Shared, stopped};
 use crate::store::holder::{Holder, Identity};
 use crate::tls::{self, Protocol, Tls};
-use crate::{clock, control, data as data_channel, edge_time, enrolment, renewal};
+use crate::{clock, control, data as data_channel, descriptors, edge_time, enrolment, renewal};
+
+mod waiting;
+
+pub(crate) use waiting::Ticket;
+use waiting::Waiting;
 
 /// Accepts until `stop` says otherwise.
 pub(crate) async fn run(
@@ -29,16 +30,16 @@ pub(crate) async fn run(
     mut stop: watch::Receiver<bool>,
     alive: Alive,
 ) {
-    let strangers = Arc::new(Strangers::default());
+    let waiting = Waiting::new(descriptors::strangers_max());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = stopped(&mut stop) => return strangers.abort_all(),
+            () = stopped(&mut stop) => return waiting.abort_all(),
         };
         match accepted {
             Ok((tcp, peer)) => {
                 let (shared, alive) = (Arc::clone(&shared), alive.clone());
-                strangers.spawn(|ticket| async move {
+                waiting.spawn(|ticket| async move {
                     serve(&shared, tcp, peer, ticket).await;
                     drop(alive);
                 });
@@ -93,25 +94,27 @@ async fn serve(shared: &Arc<Shared>, tcp: TcpStream, peer: SocketAddr, ticket: T
             drop(ticket);
         }
         Protocol::Control => {
-            if let Some(known) = authenticate(shared, tls, Endpoint::Control, peer).await {
-                drop(ticket);
-                control::serve(shared, known.tls, known.identity, known.spki, peer).await;
+            if let Some(known) = authenticate(shared, tls, Endpoint::Control, peer, ticket).await {
+                control::serve(shared, known).await;
             }
         }
         Protocol::Data => {
-            if let Some(known) = authenticate(shared, tls, Endpoint::Data, peer).await {
-                drop(ticket);
-                data_channel::serve(shared, known.tls, &known.identity).await;
+            if let Some(known) = authenticate(shared, tls, Endpoint::Data, peer, ticket).await {
+                data_channel::serve(shared, known).await;
             }
         }
     }
 }
 
 /// A peer whose certificate is a connector's.
-struct Known {
-    tls: Tls,
-    identity: Identity,
-    spki: [u8; 32],
+pub(crate) struct Known {
+    pub(crate) tls: Tls,
+    pub(crate) identity: Identity,
+    /// SHA-256 of the subject public key info of its certificate.
+    pub(crate) spki: [u8; 32],
+    pub(crate) peer: SocketAddr,
+    /// To be dropped when the connection has become something of which there are only so many.
+    pub(crate) ticket: Ticket,
 }
 
 /// Who the holder of the verified certificate is; says farewell to those who are nobody.
@@ -120,6 +123,7 @@ async fn authenticate(
     mut tls: Tls,
     endpoint: Endpoint,
     peer: SocketAddr,
+    mut ticket: Ticket,
 ) -> Option<Known> {
     let spki = tls::verified_spki(&tls)?;
     let holder = shared.store.run(move |store| store.holder(&spki)).await;
@@ -130,10 +134,13 @@ async fn authenticate(
     let code = match allowed {
         Ok(Ok(identity)) => {
             tls::lift_limit(&mut tls);
+            ticket.belongs_to(identity.id);
             return Some(Known {
                 tls,
                 identity,
                 spki,
+                peer,
+                ticket,
             });
         }
         Ok(Err(denied)) => {
@@ -147,62 +154,4 @@ async fn authenticate(
     };
     tls::farewell(tls, &data::refused(code)).await;
     None
-}
-
-/// The connections that have not authenticated yet, oldest first.
-#[derive(Debug, Default)]
-struct Strangers(Mutex<Tasks>);
-
-#[derive(Debug, Default)]
-struct Tasks {
-    next_id: u64,
-    running: BTreeMap<u64, AbortHandle>,
-}
-
-/// One connection's place among the strangers; given up when dropped.
-#[derive(Debug)]
-struct Ticket {
-    strangers: Arc<Strangers>,
-    id: u64,
-}
-
-impl Strangers {
-    /// Runs a connection. If there are too many, the one that has been silent the longest ends.
-    fn spawn<F>(self: &Arc<Self>, connection: impl FnOnce(Ticket) -> F)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let mut tasks = self.lock();
-        let id = tasks.next_id;
-        tasks.next_id += 1;
-        let ticket = Ticket {
-            strangers: Arc::clone(self),
-            id,
-        };
-        let handle = tokio::spawn(connection(ticket)).abort_handle();
-        tasks.running.insert(id, handle);
-        let oldest = if tasks.running.len() > UNAUTHENTICATED_MAX {
-            tasks.running.pop_first()
-        } else {
-            None
-        };
-        drop(tasks);
-        if let Some((_, oldest)) = oldest {
-            oldest.abort();
-        }
-    }
-
-    fn abort_all(&self) {
-        self.lock().running.values().for_each(AbortHandle::abort);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Tasks> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.strangers.lock().running.remove(&self.id);
-    }
 }

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use connector_proto::limits::SESSIONS_MAX;
+
 /// Where an edge keeps its data and where it listens.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -54,6 +56,10 @@ pub(crate) const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Connections that have not authenticated. Each holds about 20 KiB, so all of them 40 MiB; one
 /// more ends the oldest, so that a flood of silent peers cannot shut a connector out.
 pub(crate) const UNAUTHENTICATED_MAX: usize = 2048;
+
+/// Connections of one connector that wait for its greeting's turn or have not named their session.
+/// All its sessions may begin at once, and it may try to come back meanwhile.
+pub(crate) const WAITING_PER_CONNECTOR_MAX: usize = SESSIONS_MAX + 16;
 
 /// Bytes taken from a peer before it is authenticated.
 pub(crate) const UNAUTHENTICATED_BYTES_MAX: usize = 16 * 1024;

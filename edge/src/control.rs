@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{mpsc::Receiver, oneshot};
 use tokio::time::{sleep_until, timeout};
 
+use crate::acceptor::{Known, Ticket};
 use crate::broker::{Command, Outcome, Registration};
 use crate::config::{INCUMBENT_ANSWER_MAX, WRITE_MAX};
 use crate::server::Shared;
@@ -39,15 +40,15 @@ const CAP_IN_SPREADS: u32 = 10;
 /// Longest cap.
 const CAP_MAX: Duration = Duration::from_secs(60);
 
-/// Serves one control channel from its greeting to its end. `identity` holds the certificate whose
-/// public key hashes to `spki`.
-pub(crate) async fn serve(
-    shared: &Arc<Shared>,
-    mut tls: Tls,
-    identity: Identity,
-    spki: [u8; 32],
-    peer: SocketAddr,
-) {
+/// Serves one control channel from its greeting to its end.
+pub(crate) async fn serve(shared: &Arc<Shared>, known: Known) {
+    let Known {
+        mut tls,
+        identity,
+        spki,
+        peer,
+        ticket,
+    } = known;
     let mut seed = [0; 8];
     // The seed only spreads pings; without randomness they are merely in step.
     let _ = getrandom::fill(&mut seed);
@@ -58,6 +59,7 @@ pub(crate) async fn serve(
         spki,
         peer,
         machine,
+        waiting: Some(ticket),
         registered: None,
         step: 0,
         asked: Vec::new(),
@@ -83,6 +85,8 @@ struct Control<'a> {
     spki: [u8; 32],
     peer: SocketAddr,
     machine: Channel<EdgeSide>,
+    /// Before its greeting's turn has come; from then on the connector has one channel that is so far.
+    waiting: Option<Ticket>,
     /// After the greeting.
     registered: Option<(Registration, Receiver<Command>)>,
     /// Of the ratchet value that this channel handed out last.

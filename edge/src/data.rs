@@ -7,14 +7,21 @@ use connector_proto::message::CloseCode;
 use log::{info, warn};
 use tokio::io::AsyncWriteExt as _;
 
+use crate::acceptor::Known;
 use crate::broker::{Carrier, Outcome, SessionId};
 use crate::clock;
 use crate::server::Shared;
-use crate::store::holder::Identity;
 use crate::tls::{self, Tls};
 
 /// Serves one data channel up to the point where it is the session's.
-pub(crate) async fn serve(shared: &Arc<Shared>, mut tls: Tls, identity: &Identity) {
+pub(crate) async fn serve(shared: &Arc<Shared>, known: Known) {
+    let Known {
+        mut tls,
+        identity,
+        // Held until the session takes the channel over, or it is closed.
+        ticket: _ticket,
+        ..
+    } = known;
     let (session, early) = match session_of(&mut tls).await {
         Ok(asked) => asked,
         Err((code, problem)) => {

@@ -22,6 +22,7 @@ pub mod config;
 pub mod error;
 
 mod clock;
+mod descriptors;
 mod log_sink;
 mod text;
 

@@ -24,7 +24,7 @@ pub use error::Error;
 pub use progress::{Printer, Progress};
 
 use error::At as _;
-use kernel_config::Request;
+use kernel_config::{PATCHES, Patch, Request};
 use sha2::{Digest as _, Sha256};
 use source::Package;
 use std::fs::{self, File, TryLockError};
@@ -70,6 +70,7 @@ pub fn ensure(cache: &Path, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Ke
         version: &pin.version,
         sha256: &pin.sha256,
         compiler: &compiler,
+        patches: PATCHES,
     };
     if let Some(kernel) = pinned.cached(&directory, true) {
         return Ok(kernel);
@@ -121,6 +122,7 @@ struct Inputs<'a> {
     version: &'a str,
     sha256: &'a str,
     compiler: &'a str,
+    patches: &'a [Patch],
 }
 
 impl Inputs<'_> {
@@ -134,9 +136,21 @@ impl Inputs<'_> {
             ..
         } = self;
         format!(
-            "source: {version}\nsource sha256: {sha256}\nrequest sha256: {request}\ncompiler: {compiler}\nrecipe: {}\n",
+            "source: {version}\nsource sha256: {sha256}\npatches sha256: {}\nrequest sha256: {request}\n\
+             compiler: {compiler}\nrecipe: {}\n",
+            self.patches_digest(),
             compile::RECIPE
         )
+    }
+
+    /// Over the patches in their order. The length before each keeps two that share an end apart.
+    fn patches_digest(&self) -> String {
+        let mut digest = Sha256::new();
+        for patch in self.patches {
+            digest.update((patch.text.len() as u64).to_le_bytes());
+            digest.update(patch.text);
+        }
+        hex(&digest.finalize())
     }
 
     fn key(&self) -> String {
@@ -192,6 +206,7 @@ impl Inputs<'_> {
             object_count: &directory.join("object-count"),
             built_at: &pin.built_at,
             package: &pin.package,
+            patches: self.patches,
         };
         let result = build.run(self.request, &package.file, progress)?;
         let note = result.join("inputs");
@@ -242,7 +257,9 @@ mod tests {
             version: "1",
             sha256: "a",
             compiler: "gcc 12",
+            patches: PATCHES,
         };
+        let reversed: Vec<_> = PATCHES.iter().rev().copied().collect();
         let others = [
             Inputs {
                 request: &empty,
@@ -258,6 +275,14 @@ mod tests {
             },
             Inputs {
                 compiler: "gcc 13",
+                ..base
+            },
+            Inputs {
+                patches: &[],
+                ..base
+            },
+            Inputs {
+                patches: &reversed,
                 ..base
             },
         ];
@@ -277,6 +302,7 @@ mod tests {
             version: "1",
             sha256: "a",
             compiler: "gcc 12",
+            patches: PATCHES,
         };
         let home = cache.path().join(inputs.key());
         fs::create_dir(&home).unwrap();

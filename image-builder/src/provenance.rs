@@ -38,6 +38,8 @@ pub struct KernelFacts {
     pub version: String,
     /// SHA-256 of Debian's source package.
     pub source_sha256: Option<String>,
+    /// SHA-256 over what was changed in it.
+    pub patches_sha256: Option<String>,
     /// SHA-256 of the requested configuration. The resolved one also says which compilers the machine
     /// has that the kernel is not built with (`CONFIG_RUSTC_VERSION`), so it differs where the kernel does not.
     pub config_sha256: Option<String>,
@@ -78,6 +80,7 @@ impl KernelFacts {
         Self {
             version: version.into(),
             source_sha256: line("source sha256"),
+            patches_sha256: line("patches sha256"),
             config_sha256: line("request sha256"),
             compiler: line("compiler"),
             recipe: line("recipe"),
@@ -161,11 +164,12 @@ mod tests {
 
     #[test]
     fn the_cache_s_note_becomes_facts() {
-        let note = "source: 6.12.1-1\nsource sha256: ab\nrequest sha256: cd\ncompiler: gcc 12\nrecipe: 3\n";
+        let note = "source: 6.12.1-1\nsource sha256: ab\npatches sha256: ef\nrequest sha256: cd\ncompiler: gcc 12\nrecipe: 3\n";
         let facts = KernelFacts::new("6.12.1-1", note);
         assert_eq!(facts.source_sha256.as_deref(), Some("ab"));
         assert_eq!(facts.compiler.as_deref(), Some("gcc 12"));
         assert_eq!(facts.recipe.as_deref(), Some("3"));
+        assert_eq!(facts.patches_sha256.as_deref(), Some("ef"));
         assert_eq!(facts.config_sha256.as_deref(), Some("cd"));
     }
 

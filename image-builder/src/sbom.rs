@@ -64,6 +64,7 @@ fn kernel(system: &System, provenance: &Provenance) -> Component {
     let more = [
         ("outgate:compiler", &facts.compiler),
         ("outgate:config-sha256", &facts.config_sha256),
+        ("outgate:patches-sha256", &facts.patches_sha256),
         ("outgate:source-package-sha256", &facts.source_sha256),
     ];
     properties.extend(

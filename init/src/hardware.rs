@@ -1,7 +1,8 @@
-//! What the machine finds out about itself: UUID, running slot, power buttons.
+//! What the machine finds out about itself: UUID, VM generation id, TPM, running slot, power buttons.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +16,38 @@ pub fn smbios_uuid() -> [u8; 16] {
     parse_uuid(text.trim()).unwrap_or_default()
 }
 
-/// Parses `01234567-89ab-cdef-0123-456789abcdef`.
+/// The VM generation id as it lies in memory; zeros where the hypervisor gives none.
+///
+/// The kernel shows it after it has reseeded its random generator with it
+/// (`kernel-config/patches/0001-vmgenid-show-generation-id.patch`).
+#[must_use]
+pub fn vm_generation() -> [u8; 16] {
+    // The device's name is the hypervisor's choice: `QEMUVGID:00` for one.
+    entries(Path::new("/sys/bus/platform/drivers/vmgenid"))
+        .into_iter()
+        .filter_map(|device| read_bounded(device.join("generation_id"), 64))
+        .find_map(|text| parse_uuid(text.trim()))
+        .unwrap_or_default()
+}
+
+/// The resource manager of the machine's TPM 2.0, to write commands to and read responses from; `None`
+/// where there is no TPM.
+///
+/// # Errors
+/// If there is one that cannot be opened.
+pub fn tpm() -> io::Result<Option<OwnedFd>> {
+    let node = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/tpmrm0");
+    match node {
+        Ok(file) => Ok(Some(file.into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Parses `01234567-89ab-cdef-0123-456789abcdef`, and the same without dashes.
 fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     let digits: Vec<u8> = text.bytes().filter(|&byte| byte != b'-').collect();
     let mut uuid = [0; 16];
@@ -133,6 +165,7 @@ mod tests {
         let uuid = parse_uuid("00112233-4455-6677-8899-aabbccddeeff").unwrap();
         assert_eq!(uuid[0], 0x00);
         assert_eq!(uuid[15], 0xff);
+        assert_eq!(parse_uuid("00112233445566778899aabbccddeeff"), Some(uuid));
         for bad in [
             "",
             "0011",

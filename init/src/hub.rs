@@ -7,6 +7,7 @@ use connector_proto::local::{
     Servers, Settings, SlotReply, Text, TimeServer, TimeServers, ToConnector, ToConsole, ToNetd,
     ToTimed, text,
 };
+use connector_proto::message::Fingerprint;
 use connector_proto::time::Instant;
 
 use crate::channel::Slot;
@@ -418,6 +419,12 @@ impl Hub {
         Letter::Timed(SLOT_RESYNC, ToTimed::Resync)
     }
 
+    /// Tells the connector what the machine is known by.
+    #[must_use]
+    pub const fn evidence(fingerprint: Fingerprint) -> Letter {
+        Letter::Connector(SLOT_EVIDENCE, ToConnector::Fingerprint(fingerprint))
+    }
+
     /// Asks the connector to tell the edge and to end.
     #[must_use]
     pub const fn stop_connector() -> Letter {
@@ -613,6 +620,7 @@ const SLOT_REPLY: Slot = 7;
 const SLOT_CLOCK: Slot = 8;
 const SLOT_PROXY: Slot = 9;
 const SLOT_RESET: Slot = 49;
+const SLOT_EVIDENCE: Slot = 50;
 const SLOT_IPV6_UP: Slot = 45;
 const SLOT_SETTINGS: Slot = 46;
 const SLOT_ASK_TIME: Slot = 47;

@@ -11,7 +11,7 @@
 //! 1. [`boot`]: the boot, top to bottom. [`mounts`], [`sysctl`], [`build_info`]: its tables.
 //! 2. [`machine`]: the event loop, with one closed list of events.
 //! 3. [`service`]: the table of services; [`supervisor`]: pure, which of them runs and when.
-//! 4. [`hub`]: pure, the facts and who is told; [`channel`]: how.
+//! 4. [`hub`]: pure, the facts and who is told; [`channel`]: how; [`wipe`]: what PID 1 is not to keep.
 //! 5. [`lease`], [`ipv6`], [`hostname`], [`time_policy`]: pure decisions about what `netd` and `timed` report;
 //!    [`slot`]: about the two system slots.
 //! 6. [`network`], [`netlink`], [`hardware`], [`disks`], [`memory`], [`terminals`], [`process`],
@@ -34,6 +34,7 @@ pub mod supervisor;
 
 pub mod channel;
 pub mod hub;
+pub mod wipe;
 
 pub mod clock;
 pub mod hostname;

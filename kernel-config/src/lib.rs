@@ -8,12 +8,14 @@
 //! - [`resolved`]: what Kconfig made of the request; names every symbol that did not survive.
 //! - [`cmdline`]: the kernel's command line, which is compiled into it.
 //! - [`source`]: which kernel source is built.
+//! - [`patch`]: what is changed in it.
 #![forbid(unsafe_code)]
 
 pub mod annotated;
 pub mod cmdline;
 pub mod fragment;
 pub mod merge;
+pub mod patch;
 pub mod resolved;
 pub mod source;
 
@@ -21,6 +23,7 @@ pub use annotated::Error;
 pub use cmdline::CMDLINE;
 pub use fragment::{Symbol, Value};
 pub use merge::{Request, request};
+pub use patch::{PATCHES, Patch};
 pub use resolved::{Lost, missing};
 pub use source::{Source, source};
 

@@ -1,6 +1,6 @@
 //! Promises of the shipped configuration.
 
-use kernel_config::{CMDLINE, FRAGMENTS, Request, Symbol, Value, request};
+use kernel_config::{CMDLINE, FRAGMENTS, PATCHES, Request, Symbol, Value, request};
 
 #[test]
 fn every_symbol_of_every_fragment_has_a_reason_and_one_home() {
@@ -10,24 +10,18 @@ fn every_symbol_of_every_fragment_has_a_reason_and_one_home() {
 
 #[test]
 fn every_fragment_in_the_folder_is_compiled_in() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fragments");
-    let mut on_disk: Vec<String> = std::fs::read_dir(folder)
-        .expect("fragments/ is there")
-        .map(|entry| {
-            entry
-                .expect("readable")
-                .file_name()
-                .into_string()
-                .expect("ASCII")
-        })
-        .collect();
     let mut compiled_in: Vec<String> = FRAGMENTS
         .iter()
         .map(|(name, _)| (*name).to_owned())
         .collect();
-    on_disk.sort();
     compiled_in.sort();
-    assert_eq!(on_disk, compiled_in);
+    assert_eq!(files_of("fragments"), compiled_in);
+}
+
+#[test]
+fn every_patch_in_the_folder_is_applied() {
+    let names: Vec<_> = PATCHES.iter().map(|patch| patch.name).collect();
+    assert_eq!(files_of("patches"), names);
 }
 
 #[test]
@@ -144,6 +138,7 @@ fn no_file_system_can_be_mounted_from_the_disk() {
     let request = request().expect("the shipped fragments merge");
     for name in [
         "EXT4_FS",
+        "ISO9660_FS",
         "SQUASHFS",
         "EROFS_FS",
         "VFAT_FS",
@@ -165,6 +160,18 @@ fn a_kernel_that_stops_restarts() {
     assert_eq!(symbol(&request, "PANIC_TIMEOUT").value, Value::Number(10));
     assert_eq!(symbol(&request, "PANIC_ON_OOPS").value, Value::Yes);
     assert!(CMDLINE.split(' ').any(|parameter| parameter == "panic=10"));
+}
+
+/// The names of the files in a folder of this crate, sorted.
+fn files_of(folder: &str) -> Vec<String> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let entries = std::fs::read_dir(path).expect("the folder is there");
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.expect("readable").file_name())
+        .map(|name| name.into_string().expect("ASCII"))
+        .collect();
+    names.sort();
+    names
 }
 
 fn symbol<'a>(request: &'a Request, name: &str) -> &'a Symbol {

@@ -52,8 +52,13 @@ pub struct Machine {
     pub fw_cfg: Vec<FwCfg>,
     /// What the real-time clock shows at power-on.
     pub rtc: Rtc,
-    /// Whether there is a VM generation id, random at each start.
-    pub vm_generation_id: bool,
+    /// The VM generation id, a UUID in its text form, if the machine has such a device. Who copies a
+    /// machine or takes it back to a snapshot gives it another; every other start keeps it.
+    pub vm_generation: Option<String>,
+    /// A snapshot of the machine on its disk, by the name that it was saved under: goes on from there.
+    pub snapshot: Option<String>,
+    /// The control socket of swtpm, which listens on it: a TPM 2.0 of its own, if any.
+    pub tpm: Option<PathBuf>,
     /// Whether there is a hardware watchdog (i6300esb) that resets the machine.
     pub watchdog: bool,
     /// The SMBIOS UUID, in its text form. QEMU's default is all zeros.
@@ -224,7 +229,7 @@ pub enum Rtc {
 }
 
 impl Machine {
-    /// A machine with nothing attached: 128 MiB, one processor, BIOS, a VM generation id.
+    /// A machine with nothing attached: 128 MiB, one processor, BIOS.
     pub fn new(accelerator: Accelerator) -> Self {
         Self {
             accelerator,
@@ -244,7 +249,9 @@ impl Machine {
             qmp: None,
             fw_cfg: Vec::new(),
             rtc: Rtc::Utc,
-            vm_generation_id: true,
+            vm_generation: None,
+            snapshot: None,
+            tpm: None,
             watchdog: false,
             uuid: None,
             restart_on_reset: true,

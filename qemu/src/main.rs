@@ -13,6 +13,7 @@ use qemu::machine::{Cable, Disk, DiskBus, DiskFormat, Firmware, FwCfg, Machine, 
 use qemu::process::Vm;
 use qemu::terminal::{Left, join};
 
+mod identity;
 mod options;
 
 use options::{Options, USAGE};
@@ -41,7 +42,9 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let choice = accel::choose(&host::find_qemu()?)?;
     prepare_disk(options)?;
-    let machine = machine(options, &choice)?;
+    let mut machine = machine(options, &choice)?;
+    let [uuid, generation] = identity::of(&options.disk)?;
+    (machine.uuid, machine.vm_generation) = (Some(uuid), Some(generation));
     say(&format!("Accelerator: {}.\n", choice.reason));
     say(&format!(
         "Disk: {}. It keeps what the machine stores; --fresh starts over.\n",
@@ -79,9 +82,10 @@ fn prepare_disk(options: &Options) -> Result<(), String> {
         }
         return Ok(());
     }
-    let vars = vars_file(disk);
-    if vars.exists() {
-        fs::remove_file(&vars).map_err(|error| format!("{}: {error}", vars.display()))?;
+    for file in [vars_file(disk), identity::file(disk)] {
+        if file.exists() {
+            fs::remove_file(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        }
     }
     let folder = disk.parent().unwrap_or_else(|| Path::new("."));
     fs::create_dir_all(folder)

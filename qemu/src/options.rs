@@ -11,6 +11,9 @@ Boots an image with its serial console on the terminal.
   --image FILE        the qcow2 to boot               [target/image/outgate.qcow2]
   --disk FILE         the machine's disk, a copy of the image made at its first start, so that
                       an enrolment survives            [target/vm/outgate.qcow2]
+                      Beside it is a file .machine with the UUID and the VM generation id, the same at
+                      each start: a disk copied without it is another machine's. To tell the machine
+                      that its disk was reverted, change the generation.
   --fresh             makes that copy anew: the machine forgets everything
   --memory MIB        memory                           [128]
   --firmware KIND     bios or uefi                     [bios]

@@ -192,6 +192,35 @@ impl Qmp {
             .map(drop)
     }
 
+    /// Saves the machine, memory and all, as a snapshot on its disk, which is to be a qcow2. A
+    /// [`crate::machine::Machine::snapshot`] of this name goes on from there.
+    ///
+    /// # Errors
+    /// See [`Self::execute`].
+    pub fn save_snapshot(&mut self, name: &str) -> Result<(), QmpError> {
+        self.monitor(&format!("savevm {name}"))
+    }
+
+    /// Takes the machine back to a snapshot while it runs. Its VM generation id stays as it is.
+    ///
+    /// # Errors
+    /// See [`Self::execute`].
+    pub fn load_snapshot(&mut self, name: &str) -> Result<(), QmpError> {
+        self.monitor(&format!("loadvm {name}"))
+    }
+
+    /// Runs a command of the monitor for people, which says nothing unless it fails.
+    fn monitor(&mut self, line: &str) -> Result<(), QmpError> {
+        let said = self.execute("human-monitor-command", json!({ "command-line": line }))?;
+        match said.as_str().map(str::trim) {
+            Some("") => Ok(()),
+            said => Err(QmpError::Command {
+                name: line.to_owned(),
+                description: said.unwrap_or("no words").to_owned(),
+            }),
+        }
+    }
+
     /// Ends QEMU.
     ///
     /// # Errors
@@ -294,6 +323,17 @@ mod tests {
         ]);
         let error = qmp.set_link(false).unwrap_err();
         assert_eq!(error.to_string(), "QEMU refused set_link: no such device");
+    }
+
+    #[test]
+    fn a_snapshot_that_cannot_be_saved_is_an_error_though_qemu_only_says_so() {
+        let mut qmp = scripted(&[
+            "{\"return\": \"\"}\n",
+            "{\"return\": \"Error: no block device\\r\\n\"}\n",
+        ]);
+        qmp.save_snapshot("one").unwrap();
+        let error = qmp.load_snapshot("one").unwrap_err().to_string();
+        assert_eq!(error, "QEMU refused loadvm one: Error: no block device");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use qemu::qmp::Qmp;
 use crate::agent;
 use crate::lab::LabError;
 use crate::network::address::EDGE_NAME;
+use crate::swtpm::Swtpm;
 
 /// How long the appliance may take to shut down before its power is cut.
 const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(60);
@@ -42,11 +43,19 @@ pub struct BootOptions {
     pub edge: Option<String>,
     /// A machine's SMBIOS UUID.
     pub uuid: String,
+    /// Its VM generation id, a UUID as well; another one tells that the machine was copied or reverted
+    /// ([`crate::copies`]).
+    pub generation: String,
+    /// Goes on from the snapshot of this name, saved by [`Qmp::save_snapshot`].
+    pub snapshot: Option<String>,
     /// What else the firmware configuration device says: property keys without their `outgate.`, and
     /// values; `address` and `10.77.0.20/24` for instance.
     pub settings: Vec<(&'static str, String)>,
     /// The disc in its CD drive; no drive without.
     pub cd: Option<PathBuf>,
+    /// The TPM that the machine has, if any: the name of the folder, in the lab's, in which it keeps its
+    /// state. The same name is the same TPM.
+    pub tpm: Option<String>,
     /// Boots the image's kernel with the test agent beside PID 1; see [`crate::agent`].
     pub agent: bool,
 }
@@ -63,8 +72,11 @@ impl Default for BootOptions {
             rtc: Rtc::Utc,
             edge: Some(EDGE_NAME.to_owned()),
             uuid: "00000000-0000-4000-8000-000000000001".to_owned(),
+            generation: "00000000-0000-4000-9000-000000000001".to_owned(),
+            snapshot: None,
             settings: Vec::new(),
             cd: None,
+            tpm: None,
             agent: false,
         }
     }
@@ -74,6 +86,8 @@ impl Default for BootOptions {
 #[derive(Debug)]
 pub struct Appliance {
     vm: Vm,
+    // After the machine, which it must outlive.
+    _tpm: Option<Swtpm>,
     console_file: PathBuf,
 }
 
@@ -95,6 +109,8 @@ impl Appliance {
         machine.memory_mib = options.memory_mib;
         machine.rtc = options.rtc.clone();
         machine.uuid = Some(options.uuid.clone());
+        machine.vm_generation = Some(options.generation.clone());
+        machine.snapshot.clone_from(&options.snapshot);
         machine.watchdog = true;
         if options.uefi {
             let vars = folder.join(format!("{}.vars.fd", options.name));
@@ -124,6 +140,10 @@ impl Appliance {
         });
         machine.fw_cfg.extend(settings);
         machine.cd.clone_from(&options.cd);
+        let tpm = options.tpm.as_ref().map(|name| folder.join(name));
+        let tpm = tpm.map(|state| Swtpm::for_machine(&state)).transpose();
+        let tpm = tpm.map_err(LabError::Io)?;
+        machine.tpm = tpm.as_ref().map(Swtpm::socket);
         if options.agent {
             machine.kernel = Some(agent::kernel(image, folder)?);
             machine.second_serial = Some(PathBuf::new());
@@ -131,6 +151,7 @@ impl Appliance {
         let vm = Vm::start(machine).map_err(LabError::Vm)?;
         Ok(Self {
             vm,
+            _tpm: tpm,
             console_file: folder.join(format!("{}.console.txt", options.name)),
         })
     }

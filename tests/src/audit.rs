@@ -32,6 +32,9 @@ pub struct Policy {
     pub applications: Vec<SocketAddr>,
     /// Whether IPv6 is spoken at all.
     pub ipv6: bool,
+    /// Whether a machine may tell all neighbours where it is without being asked, as the kernel does
+    /// when the hypervisor has moved or restored it (RFC 4861 section 7.2.6).
+    pub announces: bool,
 }
 
 /// Something a guest must not send.
@@ -54,6 +57,7 @@ impl Policy {
             edges: vec![EDGE.into(), EDGE6.into()],
             applications: applications.iter().map(|&to| to.into()).collect(),
             ipv6: true,
+            announces: false,
         }
     }
 
@@ -66,6 +70,13 @@ impl Policy {
             edges: vec![proxy.into()],
             ..Self::lab(applications)
         }
+    }
+
+    /// The same for machines that a hypervisor moved or restored.
+    #[must_use]
+    pub const fn of_restored_machines(mut self) -> Self {
+        self.announces = true;
+        self
     }
 
     /// The same with these resolvers and time servers.
@@ -139,7 +150,9 @@ impl Policy {
             return Err(format!("IPv6 {} to {to}", ip.next_header()));
         }
         match ip.next_header() {
-            IpProtocol::Icmpv6 => judge_icmpv6(to.into(), ip.payload(), ip.hop_limit()),
+            IpProtocol::Icmpv6 => {
+                judge_icmpv6(to.into(), ip.payload(), ip.hop_limit(), self.announces)
+            }
             // Multicast reports carry the router alert option.
             IpProtocol::HopByHop => judge_report(to.into(), ip.payload()),
             protocol => self.judge_segment(protocol, to.into(), ip.payload()),
@@ -192,15 +205,15 @@ impl Policy {
 }
 
 /// What a host asks and tells its neighbours (RFC 4861): solicitations to anybody on the link, and
-/// advertisements to who asked.
-fn judge_icmpv6(to: IpAddr, message: &[u8], hop_limit: u8) -> Result<(), String> {
+/// advertisements to who asked; to all who did not if the machine may announce itself.
+fn judge_icmpv6(to: IpAddr, message: &[u8], hop_limit: u8, announces: bool) -> Result<(), String> {
     let kind = message.first().copied().unwrap_or_default();
     let is_solicited_node = matches!(to, IpAddr::V6(to) if to.segments()[..7] == [0xff02, 0, 0, 0, 0, 1, 0xff00 | to.segments()[6] & 0xff]);
     let is_unicast = !to.is_multicast();
     let is_allowed = match kind {
         ROUTER_SOLICITATION => to == ALL_ROUTERS,
         NEIGHBOUR_SOLICITATION => is_solicited_node || is_unicast,
-        NEIGHBOUR_ADVERTISEMENT => is_unicast,
+        NEIGHBOUR_ADVERTISEMENT => is_unicast || announces && to == ALL_NODES,
         _ => false,
     };
     if is_allowed && hop_limit == 255 {
@@ -228,6 +241,7 @@ const ROUTER_SOLICITATION: u8 = 133;
 const NEIGHBOUR_SOLICITATION: u8 = 135;
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 const MULTICAST_REPORT: u8 = 143;
+const ALL_NODES: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1));
 const ALL_ROUTERS: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2));
 const ALL_REPORTS: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16));
 

@@ -21,6 +21,7 @@ use qemu::mac::Mac;
 use qemu::machine::{Cable, Disk, DiskBus, DiskFormat, FwCfg, Machine, Nic, NicModel};
 use qemu::process::Vm;
 
+use crate::appliance::BootOptions;
 use crate::lab::{self, LabError};
 use crate::network::address::EDGE_NAME;
 
@@ -79,6 +80,8 @@ impl<'disk> Setup<'disk> {
         let qemu = host::find_qemu().map_err(LabError::Host)?;
         let choice = accel::choose(&qemu).map_err(LabError::Accelerator)?;
         let mut machine = Machine::new(choice.accelerator);
+        let alike = BootOptions::default();
+        (machine.uuid, machine.vm_generation) = (Some(alike.uuid), Some(alike.generation));
         if self.firmware == FirmwareKind::Uefi {
             let ovmf = host::find_ovmf().map_err(LabError::Host)?;
             let vars = self.disk.path().with_extension("vars.fd");

@@ -16,6 +16,7 @@
 //!
 //! 1. [`ForeignLab`]: what a story holds: the network, the service edge, the appliance's machine.
 //! 2. [`dhcp`], [`names`], [`time`], [`router`], [`proxy`]: the servers, each with a configuration in the story's folder.
+//!    [`interceptor`]: one that inspects TLS, on the host, for the edge of any lab.
 //! 3. [`daemon`], [`programs`], [`namespace`]: how they are found and run.
 //! 4. [`capture`]: what passed between the guest and all of them.
 //!
@@ -45,6 +46,7 @@ use crate::scene::{BOOT_MAX, CONNECTED, GROUP, PAGE, STEP_MAX, USER};
 pub mod capture;
 pub mod daemon;
 pub mod dhcp;
+pub mod interceptor;
 pub mod names;
 pub mod namespace;
 pub mod programs;

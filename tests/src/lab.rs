@@ -173,17 +173,6 @@ impl Lab {
         )
     }
 
-    /// Copies the disk of one appliance for another, as a clone does.
-    ///
-    /// # Errors
-    /// When the first was never booted.
-    pub fn clone_disk(&self, from: &str, to: &str) -> Result<(), LabError> {
-        let disk = |name: &str| self.folder.join(format!("{name}.qcow2"));
-        fs::copy(disk(from), disk(to))
-            .map(drop)
-            .map_err(LabError::Io)
-    }
-
     /// What guests sent that a policy does not allow.
     pub fn violations_of(&self, policy: &Policy) -> Vec<Violation> {
         let capture = self.network.capture();

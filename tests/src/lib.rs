@@ -25,9 +25,10 @@
 //! 3. [`network`]: everything else a guest can reach, and its faults. No privileges needed.
 //! 4. [`pcap`], [`audit`]: every frame, and whether the guest was allowed to send it.
 //! 5. [`skip!`], [`skip`]: tests that cannot run here say so.
-//! 6. [`disk`], [`trial`], [`write_log`], [`boot_model`]: disks edited from outside, systems that fail
+//! 6. [`disk`], [`trial`], [`write_log`], [`block_device`], [`boot_model`]: disks edited from outside, systems that fail
 //!    on purpose, power cuts, and what the boot loader does about them.
-//! 7. [`foreign`]: the appliance among DHCP, NTP and DNS servers that nobody here wrote.
+//! 7. [`foreign`]: the appliance among DHCP, NTP and DNS servers that nobody here wrote. [`swtpm`]: TPMs.
+//!    [`copies`]: clones, snapshots, other network cards.
 //! 8. [`guest`]: a guest without a machine, for tests of the lab itself. [`folders`]: where files
 //!    are.
 //!
@@ -48,8 +49,11 @@ pub mod session;
 
 pub mod agent;
 
+pub mod copies;
 pub mod foreign;
+pub mod swtpm;
 
+pub mod block_device;
 pub mod boot_model;
 pub mod disk;
 pub mod trial;

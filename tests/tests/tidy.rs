@@ -235,8 +235,17 @@ fn links_in_documents_lead_somewhere() {
 
 #[test]
 fn every_promise_names_a_test_that_exists() {
-    const SPECIFICATION: &str = "docs/SPECIFICATION.md";
-    let text = without_code_blocks(&read(SPECIFICATION));
+    promises_hold("docs/SPECIFICATION.md");
+}
+
+#[test]
+fn every_threat_names_a_test_that_exists() {
+    promises_hold("docs/THREAT_MODEL.md");
+}
+
+/// In every table of `document` whose last column is headed "test", each row names a test there is.
+fn promises_hold(document: &str) {
+    let text = without_code_blocks(&read(document));
     let mut wrong = Vec::new();
     let mut promises = 0;
     for row in promise_rows(&text) {
@@ -255,14 +264,14 @@ fn every_promise_names_a_test_that_exists() {
         let source = std::fs::read_to_string(checkout().join(path)).unwrap_or_default();
         if !code_of(&source).contains(&format!("fn {name}(")) {
             wrong.push(format!(
-                "{SPECIFICATION} names the test `{span}`, which does not exist"
+                "{document} names the test `{span}`, which does not exist"
             ));
         }
     }
     assert_none("promise", &wrong);
     assert!(
         promises > 0,
-        "{SPECIFICATION} has no table whose last column is headed \"Test\""
+        "{document} has no table whose last column is headed \"Test\""
     );
 }
 

@@ -1,112 +1,63 @@
-//! The control channel: greeting, liveness, sessions offered and refused.
+//! The control channel: greeting, trust anchors, ratchet, liveness, sessions offered and refused.
 //!
 //! ```text
-//! connector                         edge
-//! Hello{version, fingerprint} --->
-//!                             <---  Welcome{name, group, reconnect ..}
-//! PathProbe{4 KiB}            --->
-//!                             <---  PathProbeReply{4 KiB}, within 15 s
+//! connector                                  edge
+//! Hello{version, fingerprint, ratchet} --->
+//!                                      <---  Recognised{verdict, admitted}, unless all is as before;
+//!                                            not admitted: Close{Held}, and that is all
+//!                                      <---  Welcome{name, group, reconnect ..}
+//! PathProbe{4 KiB}                     --->
+//!                                      <---  PathProbeReply{4 KiB}, within 15 s
+//!                                      <---  Trust{ca, other_ca}, at every change again
+//! TrustStored{digest}                  --->  once they are on the disk
+//!                                      <---  Ratchet{step, value}, again at any time
+//! RatchetStored{step}                  --->  once it is on the disk
 //!        Ping / Pong, both ways, every 15 s
-//!                             <---  OpenSession{grant}
-//! SessionRefused{..}          --->          or a data channel that attaches
+//!                                      <---  OpenSession{grant}, once a ratchet value was stored
+//! SessionRefused{..}                   --->          or a data channel that attaches
 //!        Close, either way
 //! ```
+//!
+//! What is common to both ends is here; [`ConnectorSide`] and [`EdgeSide`] hold what is not.
 
 use alloc::collections::VecDeque;
-use alloc::string::String;
 use alloc::vec::Vec;
-use core::marker::PhantomData;
 use core::time::Duration;
 
 use crate::error::Error;
 use crate::frame::{Deframer, Frame};
 use crate::keepalive::{Beat, Keepalive};
 use crate::limits;
-use crate::message::{
-    Close, CloseCode, Fingerprint, Hello, KNOWN, Message, OpenSession, PathProbe, PathProbeReply,
-    Ping, Pong, RatchetValue, SessionRefusal, SessionRefused, Welcome,
-};
+use crate::message::{Close, CloseCode, Message, Ping, Pong, unexpected};
 use crate::outbox::Outbox;
 use crate::time::Instant;
 
+mod connector;
+mod edge;
 mod fuzz;
 mod path;
 
-use path::Path;
-
+pub use connector::{ConnectorEvent, ConnectorSide};
+pub use edge::{EdgeEvent, EdgeSide};
 pub use fuzz::fuzz_control;
 
-/// Grants that wait to be taken with `poll_event`. The driver drains after every input, so this is
-/// reached only by one read full of small grants; what is over it ends the channel.
+/// Events that wait to be taken with `poll_event`. The driver drains after every input, so this is
+/// reached only by one read full of small messages; what is over it ends the channel.
 const EVENTS_MAX: usize = 256;
 
-/// What happened on the connector's side.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ConnectorEvent {
-    /// The edge took the connector in.
-    Welcomed {
-        /// The connector's name at the edge now.
-        name: String,
-        /// Its group.
-        group: String,
-        /// Spread of the first reconnect delay.
-        reconnect_spread: Duration,
-        /// Cap of later ones.
-        reconnect_cap: Duration,
-    },
-    /// Full-size packets reach the edge and come back.
-    PathProven,
-    /// A session is offered; the grant is not checked yet.
-    SessionOffered {
-        /// The signed grant.
-        grant: Vec<u8>,
-    },
-    /// The edge closes the channel.
-    Closed {
-        /// Why.
-        code: CloseCode,
-    },
-}
-
-/// What happened on the edge's side.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EdgeEvent {
-    /// The connector introduced itself; answer with [`Channel::welcome`] or [`Channel::close`].
-    Greeted {
-        /// Its version.
-        version: String,
-        /// Its evidence.
-        fingerprint: Fingerprint,
-        /// The ratchet value it stored last.
-        ratchet: RatchetValue,
-    },
-    /// The connector does not carry a session.
-    SessionRefused {
-        /// Which.
-        session: [u8; 16],
-        /// Why.
-        reason: SessionRefusal,
-        /// For a person; foreign text.
-        detail: String,
-    },
-    /// The connector closes the channel.
-    Closed {
-        /// Why.
-        code: CloseCode,
-    },
-}
-
 /// One end of a control channel. `S` is [`ConnectorSide`] or [`EdgeSide`].
+///
+/// What a driver asks for at the wrong moment is [`Error::NotReady`]: nothing was sent, and the channel
+/// goes on. Every other error ends it.
 #[derive(Debug)]
 pub struct Channel<S: Side> {
-    side: PhantomData<S>,
+    side: S,
     state: State,
     deframer: Deframer,
     outbox: Outbox,
     events: VecDeque<S::Event>,
     keepalive: Keepalive,
     greeting_deadline: Instant,
-    path: Path,
     ping_nonce: u64,
     /// When the ping that is under way was sent.
     ping_sent: Option<Instant>,
@@ -123,7 +74,7 @@ enum State {
 }
 
 /// What differs between the two ends.
-pub trait Side: Sized {
+pub trait Side: core::fmt::Debug + Default {
     /// What happens on this end.
     type Event: core::fmt::Debug;
 
@@ -137,104 +88,35 @@ pub trait Side: Sized {
         frame: Frame<'_>,
     ) -> Result<(), Error>;
 
+    /// The peer answered the ping that was sent at `sent`.
+    ///
+    /// # Errors
+    /// What the peer did wrong.
+    fn answered(channel: &mut Channel<Self>, sent: Instant) -> Result<(), Error>;
+
+    /// When something of this end alone is due, while the channel is established.
+    fn deadline(&self) -> Option<Instant>;
+
+    /// Whether what is due may still come.
+    ///
+    /// # Errors
+    /// What did not come in time.
+    fn handle_timeout(&self, now: Instant) -> Result<(), Error>;
+
     /// The event for a peer that closes.
     fn closed(code: CloseCode) -> Self::Event;
-}
-
-/// Marks the connector's end.
-#[derive(Debug)]
-pub struct ConnectorSide;
-
-/// Marks the edge's end.
-#[derive(Debug)]
-pub struct EdgeSide;
-
-impl Channel<ConnectorSide> {
-    /// The connector's end: says hello.
-    ///
-    /// # Errors
-    /// [`Error::OutboxFull`] if `version` is longer than a message may be.
-    pub fn connector(
-        now: Instant,
-        seed: u64,
-        version: &str,
-        fingerprint: Fingerprint,
-        ratchet: RatchetValue,
-    ) -> Result<Self, Error> {
-        let mut channel = Self::new(now, seed);
-        channel.outbox.push(&Hello {
-            version,
-            fingerprint,
-            ratchet,
-        })?;
-        Ok(channel)
-    }
-
-    /// Tells the edge that a session does not come about.
-    ///
-    /// # Errors
-    /// [`Error::OutboxFull`] if the edge does not read.
-    pub fn refuse_session(
-        &mut self,
-        session: [u8; 16],
-        reason: SessionRefusal,
-        detail: &str,
-    ) -> Result<(), Error> {
-        let detail = truncated(detail, limits::DETAIL_MAX);
-        self.outbox.push(&SessionRefused {
-            session,
-            reason,
-            detail,
-        })
-    }
-}
-
-impl Channel<EdgeSide> {
-    /// The edge's end: awaits a hello.
-    #[must_use]
-    pub fn edge(now: Instant, seed: u64) -> Self {
-        Self::new(now, seed)
-    }
-
-    /// Takes the connector in, after [`EdgeEvent::Greeted`]. Without effect if it closed right
-    /// behind its hello: [`EdgeEvent::Closed`] is the next event then.
-    ///
-    /// # Errors
-    /// [`Error::OutboxFull`] if the names are longer than a message may be.
-    pub fn welcome(&mut self, welcome: &Welcome<'_>) -> Result<(), Error> {
-        if self.state == State::Closed {
-            return Ok(());
-        }
-        debug_assert_eq!(
-            self.state,
-            State::ExpectDecision,
-            "answers EdgeEvent::Greeted"
-        );
-        self.outbox.push(welcome)?;
-        self.state = State::Established;
-        Ok(())
-    }
-
-    /// Offers a session.
-    ///
-    /// # Errors
-    /// [`Error::OutboxFull`] if the connector does not read.
-    pub fn open_session(&mut self, grant: &[u8]) -> Result<(), Error> {
-        self.outbox.push(&OpenSession { grant })
-    }
 }
 
 impl<S: Side> Channel<S> {
     fn new(now: Instant, seed: u64) -> Self {
         Self {
-            side: PhantomData,
+            side: S::default(),
             state: State::ExpectGreeting,
             deframer: Deframer::new(),
             outbox: Outbox::default(),
             events: VecDeque::new(),
             keepalive: Keepalive::new(now, seed),
             greeting_deadline: now + limits::GREETING_MAX,
-            path: Path::Unknown,
             ping_nonce: seed,
             ping_sent: None,
             round_trip: None,
@@ -271,8 +153,8 @@ impl<S: Side> Channel<S> {
                 }
             }
             State::Established => {
-                let path = self.path.handle_timeout(now);
-                path.and_then(|()| self.beat(now))
+                let side = self.side.handle_timeout(now);
+                side.and_then(|()| self.beat(now))
             }
         };
         result.inspect_err(|error| self.fail(error))
@@ -296,7 +178,7 @@ impl<S: Side> Channel<S> {
             State::ExpectGreeting | State::ExpectDecision => Some(self.greeting_deadline),
             State::Established => {
                 let beat = self.keepalive.poll_timeout();
-                Some(self.path.deadline().map_or(beat, |path| path.min(beat)))
+                Some(self.side.deadline().map_or(beat, |side| side.min(beat)))
             }
         }
     }
@@ -393,10 +275,21 @@ impl<S: Side> Channel<S> {
                 {
                     self.round_trip = Some(now.since(sent));
                     self.keepalive.answered(sent);
+                    return S::answered(self, sent);
                 }
                 Ok(())
             }
             _ => S::handle_frame(self, now, frame),
+        }
+    }
+
+    /// Whether the greeting is done, for what may only be sent after it.
+    fn established(&self) -> Result<(), Error> {
+        if self.state == State::Established {
+            Ok(())
+        } else {
+            let awaited = "a welcomed connector that has not closed";
+            Err(Error::NotReady { awaited })
         }
     }
 
@@ -418,97 +311,6 @@ impl<S: Side> Channel<S> {
             State::ExpectDecision => "nothing before the welcome",
             State::Established | State::Closed => "a message of this side's peer",
         };
-        if KNOWN.iter().any(|(id, _)| *id == frame.id) {
-            Err(Error::UnexpectedMessage {
-                id: frame.id,
-                awaited,
-            })
-        } else {
-            Err(Error::UnknownMessage { id: frame.id })
-        }
+        Err(unexpected(frame, awaited))
     }
-}
-
-impl Side for ConnectorSide {
-    type Event = ConnectorEvent;
-
-    fn handle_frame(
-        channel: &mut Channel<Self>,
-        now: Instant,
-        frame: Frame<'_>,
-    ) -> Result<(), Error> {
-        match (channel.state, frame.id) {
-            (State::ExpectGreeting, Welcome::ID) => {
-                let welcome = Welcome::decode(frame)?;
-                channel.state = State::Established;
-                channel.ask_path(now)?;
-                channel.emit(ConnectorEvent::Welcomed {
-                    name: truncated(welcome.name, limits::NAME_MAX).into(),
-                    group: truncated(welcome.group, limits::NAME_MAX).into(),
-                    reconnect_spread: Duration::from_millis(welcome.reconnect_spread_ms.into()),
-                    reconnect_cap: Duration::from_millis(welcome.reconnect_cap_ms.into()),
-                })
-            }
-            (State::Established, OpenSession::ID) => {
-                let grant = OpenSession::decode(frame)?.grant.to_vec();
-                channel.emit(ConnectorEvent::SessionOffered { grant })
-            }
-            (State::Established, PathProbeReply::ID) => {
-                channel.handle_path_reply(&PathProbeReply::decode(frame)?)
-            }
-            _ => channel.stray(frame),
-        }
-    }
-
-    fn closed(code: CloseCode) -> ConnectorEvent {
-        ConnectorEvent::Closed { code }
-    }
-}
-
-impl Side for EdgeSide {
-    type Event = EdgeEvent;
-
-    fn handle_frame(
-        channel: &mut Channel<Self>,
-        _now: Instant,
-        frame: Frame<'_>,
-    ) -> Result<(), Error> {
-        match (channel.state, frame.id) {
-            (State::ExpectGreeting, Hello::ID) => {
-                let hello = Hello::decode(frame)?;
-                channel.state = State::ExpectDecision;
-                channel.emit(EdgeEvent::Greeted {
-                    version: truncated(hello.version, limits::NAME_MAX).into(),
-                    fingerprint: hello.fingerprint,
-                    ratchet: hello.ratchet,
-                })
-            }
-            (State::Established, SessionRefused::ID) => {
-                let refused = SessionRefused::decode(frame)?;
-                channel.emit(EdgeEvent::SessionRefused {
-                    session: refused.session,
-                    reason: refused.reason,
-                    detail: truncated(refused.detail, limits::DETAIL_MAX).into(),
-                })
-            }
-            (State::Established, PathProbe::ID) => {
-                let PathProbe { nonce, padding } = PathProbe::decode(frame)?;
-                channel.outbox.push(&PathProbeReply { nonce, padding })
-            }
-            _ => channel.stray(frame),
-        }
-    }
-
-    fn closed(code: CloseCode) -> EdgeEvent {
-        EdgeEvent::Closed { code }
-    }
-}
-
-/// The longest start of `text` that has at most `max` bytes and ends between two characters.
-fn truncated(text: &str, max: usize) -> &str {
-    let mut end = text.len().min(max);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
 }

@@ -8,6 +8,10 @@
 //! ```
 //! The edge keeps the id, the Ed25519 *public* key and the proof key, not the seed: a stolen
 //! database can pose as the edge for keys that are still open, and enrols nobody.
+//!
+//! What is ours is wiped when it is dropped. ring's own values (the HKDF state in [`EnrolSecrets::derive`],
+//! the Ed25519 key pair, the HMAC key of one proof) cannot be: they are short-lived, none of them holds
+//! the seed, and a process's memory is readable by nobody but the hypervisor.
 
 use core::fmt;
 
@@ -20,6 +24,16 @@ use crate::time::UnixSeconds;
 
 /// TLS exporter value of the connection, see [`crate::message::EXPORTER_LABEL`].
 pub type Exporter = [u8; 32];
+
+/// An exporter that is kept: wiped when dropped, not shown by `Debug`.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub(crate) struct HeldExporter(pub(crate) Exporter);
+
+impl fmt::Debug for HeldExporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HeldExporter(..)")
+    }
+}
 
 const SALT: &[u8] = b"outgate provisioning key v1";
 const EDGE_CONTEXT: &[u8] = b"outgate edge v1";

@@ -20,6 +20,11 @@ pub enum Error {
     },
     /// The peer answered a question that it was not asked on this connection.
     NonceMismatch,
+    /// Not the peer's doing: this end may not send that yet. Nothing was sent.
+    NotReady {
+        /// What is awaited before.
+        awaited: &'static str,
+    },
     /// The peer does not read what it is sent, and the bound of the outgoing buffer is reached.
     OutboxFull {
         /// The bound in bytes.
@@ -37,6 +42,18 @@ pub enum Error {
     },
     /// The peer's proof of the provisioning key does not hold.
     ProofInvalid,
+    /// A ratchet value whose step does not follow those before it.
+    RatchetStep {
+        /// The step it came with.
+        step: u64,
+        /// The newest before; 0 before the first.
+        last: u64,
+    },
+    /// The peer did not answer in time whether it is there, while another says that he is it.
+    Silent {
+        /// How long its answer was waited for, in seconds.
+        waited_s: u64,
+    },
     /// The body of a message is followed by bytes that do not belong to it.
     TrailingBytes {
         /// The message's id.
@@ -76,7 +93,11 @@ impl Error {
             }
             Self::PeerClosed { .. } => CloseCode::Normal,
             Self::ProofInvalid => CloseCode::ProofInvalid,
-            Self::NonceMismatch | Self::UnexpectedMessage { .. } => CloseCode::UnexpectedMessage,
+            Self::NonceMismatch | Self::RatchetStep { .. } | Self::UnexpectedMessage { .. } => {
+                CloseCode::UnexpectedMessage
+            }
+            Self::NotReady { .. } => CloseCode::InternalError,
+            Self::Silent { .. } => CloseCode::Replaced,
             Self::UnknownMessage { .. } => CloseCode::UnknownMessage,
         }
     }
@@ -90,6 +111,7 @@ impl fmt::Display for Error {
             }
             Self::InvalidMessage { id } => write!(f, "message {id:#06x} does not decode"),
             Self::NonceMismatch => write!(f, "peer answered another question than this one"),
+            Self::NotReady { awaited } => write!(f, "too early, awaited is {awaited}"),
             Self::OutboxFull { max } => {
                 write!(
                     f,
@@ -109,6 +131,13 @@ impl fmt::Display for Error {
             ),
             Self::PeerClosed { code } => write!(f, "peer closed the connection: {code}"),
             Self::ProofInvalid => write!(f, "peer could not prove that it knows the key"),
+            Self::RatchetStep { step, last } => {
+                write!(f, "ratchet step {step} came after step {last}")
+            }
+            Self::Silent { waited_s } => write!(
+                f,
+                "peer did not answer in {waited_s} s, and another connection has its identity"
+            ),
             Self::TrailingBytes { id, extra } => {
                 write!(
                     f,

@@ -4,6 +4,9 @@
 //! as its four bytes are there, before anything is stored for the body.
 
 use alloc::vec::Vec;
+use core::fmt;
+
+use zeroize::Zeroizing;
 
 use crate::error::Error;
 use crate::limits::{self, FRAME_HEADER_LEN};
@@ -28,10 +31,12 @@ impl Frame<'_> {
     }
 }
 
-/// Cuts a stream of bytes into frames. Holds at most one frame.
-#[derive(Debug, Default)]
+/// Cuts a stream of bytes into frames. Holds at most one frame, which may be a secret's: wiped when
+/// dropped, not shown by `Debug`.
+#[derive(Default)]
 pub struct Deframer {
-    buffer: heapless::Vec<u8, { limits::FRAME_BODY_MAX + FRAME_HEADER_LEN }>,
+    /// Has room for the largest frame from the first byte on, so that it never moves.
+    buffer: Zeroizing<Vec<u8>>,
     /// The frame in `buffer` was handed out and goes away with the next call.
     handed_out: bool,
 }
@@ -44,11 +49,8 @@ const ID_LEN: usize = 2;
 impl Deframer {
     /// A deframer at the start of a stream.
     #[must_use]
-    pub const fn new() -> Self {
-        Self {
-            buffer: heapless::Vec::new(),
-            handed_out: false,
-        }
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Takes bytes from the front of `input` until a frame is whole; never takes a byte of the next
@@ -100,10 +102,19 @@ impl Deframer {
     fn fill_to(&mut self, want: usize, input: &mut &[u8]) -> bool {
         let missing = want.saturating_sub(self.buffer.len());
         let (taken, rest) = input.split_at(missing.min(input.len()));
-        // Cannot overflow: `want` is at most the capacity by the check of the length field.
-        let stored = self.buffer.extend_from_slice(taken).is_ok();
+        if self.buffer.capacity() == 0 {
+            self.buffer.reserve_exact(LENGTH_LEN + LENGTH_MAX);
+        }
+        // No more than that: `want` is in the limit by the check of the length field.
+        self.buffer.extend_from_slice(taken);
         *input = rest;
-        stored && taken.len() == missing
+        taken.len() == missing
+    }
+}
+
+impl fmt::Debug for Deframer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Deframer({} bytes)", self.buffer.len())
     }
 }
 

@@ -13,6 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::limits::{GRANT_CLOCK_SKEW, GRANT_LIFE, GRANT_MAX, HOST_MAX};
 use crate::time::UnixSeconds;
 
+mod seen;
+
+pub use seen::Seen;
+
 const CONTEXT: &[u8] = b"outgate grant v1";
 const SIGNATURE_LEN: usize = 64;
 
@@ -52,6 +56,8 @@ pub enum GrantError {
         /// The connector's time.
         now: UnixSeconds,
     },
+    /// It was taken before, or is older than every one that is remembered: see [`Seen`].
+    Replayed,
     /// The signature is not the edge's.
     Signature,
     /// It is for another connector.
@@ -69,6 +75,7 @@ impl fmt::Display for GrantError {
                     not_after.0, now.0
                 )
             }
+            Self::Replayed => f.write_str("the grant was used before"),
             Self::Signature => f.write_str("the grant is not signed by the edge"),
             Self::WrongConnector => f.write_str("the grant is for another connector"),
         }
@@ -94,7 +101,8 @@ pub fn sign(key: &signature::Ed25519KeyPair, grant: &Grant<'_>) -> Result<Vec<u8
     Ok(bytes)
 }
 
-/// Checks a grant as the connector must before it acts on it. The session it names is
+/// Checks a grant as the connector must before it acts on it, but for a replay: [`Seen::accept`] does
+/// both. The session it names is
 /// returned with the error once the signature holds, so that the edge can be told.
 ///
 /// # Errors
@@ -153,119 +161,4 @@ pub fn fuzz_grant(data: &[u8]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use ring::signature::KeyPair as _;
-
-    const NOW: UnixSeconds = UnixSeconds(1_700_000_000);
-
-    #[test]
-    fn a_grant_of_the_edge_is_accepted_as_it_was_made() {
-        let (pair, public) = key();
-        let bytes = sign(&pair, &grant()).unwrap();
-        assert_eq!(verify(&bytes, &public, &[1; 16], NOW), Ok(grant()));
-    }
-
-    #[test]
-    fn a_grant_of_another_connector_is_refused() {
-        let (pair, public) = key();
-        let bytes = sign(&pair, &grant()).unwrap();
-        assert_eq!(
-            verify(&bytes, &public, &[9; 16], NOW),
-            Err((Some([2; 16]), GrantError::WrongConnector))
-        );
-    }
-
-    #[test]
-    fn a_grant_is_refused_after_its_time_and_when_it_claims_too_much() {
-        let (pair, public) = key();
-        for (offset, good) in [
-            (-31i64, false),
-            (-29, true),
-            (0, true),
-            (89, true),
-            (91, false),
-        ] {
-            let not_after = UnixSeconds(NOW.0.checked_add_signed(offset).unwrap());
-            let bytes = sign(
-                &pair,
-                &Grant {
-                    not_after,
-                    ..grant()
-                },
-            )
-            .unwrap();
-            assert_eq!(
-                verify(&bytes, &public, &[1; 16], NOW).is_ok(),
-                good,
-                "{offset} s"
-            );
-        }
-    }
-
-    #[test]
-    fn every_flipped_bit_is_noticed() {
-        let (pair, public) = key();
-        let bytes = sign(&pair, &grant()).unwrap();
-        for bit in 0..bytes.len() * 8 {
-            let mut altered = bytes.clone();
-            altered[bit / 8] ^= 1 << (bit % 8);
-            assert!(
-                verify(&altered, &public, &[1; 16], NOW).is_err(),
-                "bit {bit}"
-            );
-        }
-    }
-
-    #[test]
-    fn an_impossible_target_is_not_signed() {
-        let (pair, _) = key();
-        assert!(sign(&pair, &Grant { port: 0, ..grant() }).is_err());
-        assert!(
-            sign(
-                &pair,
-                &Grant {
-                    host: "",
-                    ..grant()
-                }
-            )
-            .is_err()
-        );
-        let long = "a".repeat(HOST_MAX + 1);
-        assert!(
-            sign(
-                &pair,
-                &Grant {
-                    host: &long,
-                    ..grant()
-                }
-            )
-            .is_err()
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_are_a_grant(data: Vec<u8>) {
-            fuzz_grant(&data);
-        }
-    }
-
-    fn key() -> (signature::Ed25519KeyPair, [u8; 32]) {
-        let pair = signature::Ed25519KeyPair::from_seed_unchecked(&[5; 32]).unwrap();
-        let public = pair.public_key().as_ref().try_into().unwrap();
-        (pair, public)
-    }
-
-    fn grant() -> Grant<'static> {
-        Grant {
-            connector_id: [1; 16],
-            session: [2; 16],
-            host: "intranet.corp.example",
-            port: 80,
-            protocol: Protocol::Tcp,
-            not_after: UnixSeconds(NOW.0 + 60),
-        }
-    }
-}
+mod tests;

@@ -6,11 +6,19 @@
 //!
 //! The check is a weighted sum over GF(16) with five different non-zero weights, so a single wrong
 //! letter and a swap of two neighbours always change it; the group's number is added, so a group
-//! typed in another group's place is caught as well. A random group passes with chance 1 in 16.
+//! typed in another group's place is caught as well. A random group passes with chance 1 in 16, seven of
+//! them with 1 in 16^7, about one in 268 million.
 
+use alloc::string::String;
 use core::fmt;
 
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+mod harmless;
+#[cfg(test)]
+mod keyboards;
+
+pub use harmless::Harmless;
 
 /// Letters of one group, check letter included.
 pub const GROUP_LEN: usize = 5;
@@ -85,19 +93,19 @@ impl ProvisioningKey {
         input.key()
     }
 
-    /// The key's text, groups joined by dashes.
+    /// The key's text, groups joined by dashes. Wiped when dropped.
     #[must_use]
-    pub fn to_text(&self) -> heapless::String<{ KEY_LETTERS + GROUPS - 1 }> {
-        let mut text = heapless::String::new();
+    pub fn to_text(&self) -> Zeroizing<String> {
+        let mut text = empty_text();
         for (group, pair) in self.data.chunks_exact(2).enumerate() {
             if group > 0 {
-                let _ = text.push('-');
+                text.push('-');
             }
             let values = [pair[0] >> 4, pair[0] & 15, pair[1] >> 4, pair[1] & 15];
             for value in values {
-                let _ = text.push(letter_of(value));
+                text.push(letter_of(value));
             }
-            let _ = text.push(letter_of(check_value(group, values)));
+            text.push(letter_of(check_value(group, values)));
         }
         text
     }
@@ -188,7 +196,7 @@ pub enum Pushed {
         /// Which group, from 0.
         group: usize,
     },
-    /// A space, dash, quote or invisible character, which never matters.
+    /// A space, dash, quote or invisible character, which never matters: see [`Harmless`].
     Ignored,
     /// A character that no key contains; it was not taken.
     Foreign {
@@ -211,7 +219,7 @@ impl KeyInput {
 
     /// Takes one typed character.
     pub fn push(&mut self, character: char) -> Pushed {
-        if is_ignored(character) {
+        if Harmless::of(character).is_some() {
             return Pushed::Ignored;
         }
         let Some(value) = value_of(character) else {
@@ -274,15 +282,19 @@ impl KeyInput {
             == check_value(group, [letters[0], letters[1], letters[2], letters[3]])
     }
 
-    /// The letters so far with dashes between groups, as the console echoes them.
+    /// The letters so far as a terminal shows them, with dashes between groups. A group that is complete
+    /// was checked, and is stars; so is the one that is being typed, unless `shows_group`. Wiped when
+    /// dropped.
     #[must_use]
-    pub fn text(&self) -> heapless::String<{ KEY_LETTERS + GROUPS - 1 }> {
-        let mut text = heapless::String::new();
+    pub fn shown(&self, shows_group: bool) -> Zeroizing<String> {
+        let mut text = empty_text();
+        let complete = self.len - self.len % GROUP_LEN;
         for (place, value) in self.values[..self.len].iter().enumerate() {
             if place > 0 && place % GROUP_LEN == 0 {
-                let _ = text.push('-');
+                text.push('-');
             }
-            let _ = text.push(letter_of(*value));
+            let is_shown = shows_group && place >= complete;
+            text.push(if is_shown { letter_of(*value) } else { '*' });
         }
         text
     }
@@ -325,15 +337,9 @@ impl fmt::Debug for KeyInput {
     }
 }
 
-/// Whether a character never matters: what keyboards, chat programs and word processors add.
-fn is_ignored(character: char) -> bool {
-    character.is_whitespace()
-        || matches!(
-            character,
-            '-' | '_' | '\u{ad}' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' | '\u{ff0d}'
-            | '"' | '\'' | '`' | '\u{b4}' | '\u{ab}' | '\u{bb}' | '\u{2018}'..='\u{201f}' | '\u{2039}' | '\u{203a}'
-            | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}'
-        )
+/// Room for a whole key's text: a string that grew would leave its start behind.
+fn empty_text() -> Zeroizing<String> {
+    Zeroizing::new(String::with_capacity(KEY_LETTERS + GROUPS - 1))
 }
 
 fn value_of(character: char) -> Option<u8> {
@@ -385,165 +391,4 @@ pub fn fuzz_key(data: &[u8]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::string::String;
-    use alloc::vec::Vec;
-    use proptest::prelude::*;
-
-    const KEY: [u8; SEED_LEN] = [
-        0x1c, 0x2d, 0x3e, 0x4f, 0x50, 0x61, 0x72, 0x83, 0x94, 0xa5, 0xb6, 0xc7, 0xd8, 0xe9,
-    ];
-    /// The key above, as `docs/PROTOCOL.md` prints it.
-    const TEXT: &str = "brdtc-eufvc-gchbi-idjeg-kflgf-nhrif-tjuke";
-
-    #[test]
-    fn the_documented_key_has_the_documented_text() {
-        assert_eq!(ProvisioningKey::from_data(KEY).unwrap().to_text(), TEXT);
-        assert_eq!(ProvisioningKey::parse(TEXT).unwrap().data(), &KEY);
-    }
-
-    #[test]
-    fn every_single_wrong_letter_is_caught_in_its_group() {
-        for_each_group(|group, letters| {
-            for place in 0..GROUP_LEN {
-                for wrong in (0..16).filter(|value| *value != letters[place]) {
-                    let mut altered = letters;
-                    altered[place] = wrong;
-                    assert!(!checks(group, altered), "{group} {letters:?} {altered:?}");
-                }
-            }
-        });
-    }
-
-    #[test]
-    fn every_swap_of_neighbours_is_caught_in_its_group() {
-        for_each_group(|group, letters| {
-            for place in 0..GROUP_LEN - 1 {
-                let mut altered = letters;
-                altered.swap(place, place + 1);
-                assert!(
-                    altered == letters || !checks(group, altered),
-                    "{group} {letters:?}"
-                );
-            }
-        });
-    }
-
-    #[test]
-    fn a_group_in_another_groups_place_is_caught() {
-        for_each_group(|group, letters| {
-            for other in (0..GROUPS).filter(|other| *other != group) {
-                assert!(!checks(other, letters));
-            }
-        });
-    }
-
-    #[test]
-    fn one_random_group_in_sixteen_passes() {
-        let mut passed = 0;
-        for bits in 0..=u16::MAX {
-            let data = nibbles(bits);
-            passed += (0..16)
-                .filter(|check| checks(3, [data[0], data[1], data[2], data[3], *check]))
-                .count();
-        }
-        assert_eq!(passed * 16, (1 << 20));
-    }
-
-    #[test]
-    fn what_chat_programs_add_does_not_matter() {
-        let dressed: String = TEXT
-            .to_uppercase()
-            .replace('-', " \u{2014}\u{a0}\u{200b}")
-            .chars()
-            .rev()
-            .collect::<String>();
-        let dressed: String = dressed.chars().rev().collect();
-        let quoted = alloc::format!("\u{201c}{dressed}\u{201d}\r\n");
-        assert_eq!(ProvisioningKey::parse(&quoted).unwrap().data(), &KEY);
-    }
-
-    #[test]
-    fn the_first_wrong_group_is_named() {
-        let wrong = TEXT.replacen("gchbi", "gchbc", 1);
-        assert_eq!(
-            ProvisioningKey::parse(&wrong).unwrap_err(),
-            KeyError::Group { group: 2 }
-        );
-    }
-
-    #[test]
-    fn a_wrong_group_can_be_typed_again() {
-        let mut input = KeyInput::new();
-        for character in "brdtc-eufvb".chars() {
-            input.push(character);
-        }
-        input.erase_group();
-        assert_eq!(input.text(), "brdtc");
-        for character in TEXT[5..].chars() {
-            input.push(character);
-        }
-        assert_eq!(input.key().unwrap().data(), &KEY);
-        assert_eq!(input.push('c'), Pushed::Full);
-    }
-
-    #[test]
-    fn a_short_key_is_refused_with_its_length() {
-        assert_eq!(
-            ProvisioningKey::parse(&TEXT[..11]).unwrap_err(),
-            KeyError::Length { letters: 10 }
-        );
-    }
-
-    #[test]
-    fn a_key_of_another_version_is_refused_with_the_version() {
-        let mut data = KEY;
-        data[0] = 0x70;
-        assert_eq!(
-            ProvisioningKey::from_data(data).unwrap_err(),
-            KeyError::Version { version: 7 }
-        );
-    }
-
-    #[test]
-    fn debug_output_has_no_letter_of_the_key() {
-        let key = ProvisioningKey::parse(TEXT).unwrap();
-        assert_eq!(alloc::format!("{key:?}"), "ProvisioningKey(..)");
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_a_key_or_has_a_reason(data: Vec<u8>) {
-            fuzz_key(&data);
-        }
-
-        #[test]
-        fn every_key_survives_its_text(random: [u8; SEED_LEN]) {
-            let key = ProvisioningKey::from_random(random);
-            let again = ProvisioningKey::parse(&key.to_text()).unwrap();
-            prop_assert_eq!(again.data(), key.data());
-        }
-    }
-
-    fn for_each_group(mut claim: impl FnMut(usize, [u8; GROUP_LEN])) {
-        for group in 0..GROUPS {
-            for bits in 0..=u16::MAX {
-                let data = nibbles(bits);
-                claim(
-                    group,
-                    [data[0], data[1], data[2], data[3], check_value(group, data)],
-                );
-            }
-        }
-    }
-
-    fn checks(group: usize, letters: [u8; GROUP_LEN]) -> bool {
-        check_value(group, [letters[0], letters[1], letters[2], letters[3]]) == letters[4]
-    }
-
-    fn nibbles(bits: u16) -> [u8; 4] {
-        let [high, low] = bits.to_be_bytes();
-        [high >> 4, high & 15, low >> 4, low & 15]
-    }
-}
+mod tests;

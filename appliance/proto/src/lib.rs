@@ -10,12 +10,14 @@
 //! 2. [`time`]: instants the caller supplies.
 //! 3. [`frame`]: length-delimited frames; the first place where a peer's bytes are looked at.
 //! 4. [`message`]: what each frame means; frozen structs with golden bytes.
-//! 5. [`key`], [`derive`]: the provisioning key as people type it, and what both sides derive.
-//! 6. [`enrol`], [`edge_time`], [`control`], [`data`]: one state machine for each kind of connection and side.
+//! 5. [`key`], [`mod@derive`]: the provisioning key as people type it, and what both sides derive.
+//! 6. [`enrol`], [`renew`], [`edge_time`], [`control`], [`data`]: one state machine for each kind of connection and side.
 //! 7. [`grant`], [`address`]: what a session may reach.
 //! 8. [`keepalive`], [`backoff`]: when a peer is dead, and when to try again.
 //! 9. [`record`]: the state record on disk. [`local`]: what the machine's own processes tell each other.
-//! 10. [`dns`], [`resolve`]: the addresses of a host, from resolvers that may lie or be silent.
+//! 10. [`tpm`]: commands that seal a secret with a TPM.
+//! 11. [`life`]: what a connector does with all that, from its first boot on.
+//! 12. [`dns`], [`resolve`]: the addresses of a host, from resolvers that may lie or be silent.
 //!
 //! A machine is driven with five verbs:
 //!
@@ -47,6 +49,7 @@ pub mod data;
 pub mod edge_time;
 pub mod enrol;
 mod outbox;
+pub mod renew;
 
 pub mod address;
 pub mod grant;
@@ -57,6 +60,9 @@ pub mod keepalive;
 pub mod local;
 pub mod network;
 pub mod record;
+pub mod tpm;
+
+pub mod life;
 
 pub mod dns;
 pub mod resolve;

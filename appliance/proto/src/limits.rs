@@ -39,6 +39,10 @@ pub const PING_INTERVAL: Duration = Duration::from_secs(15);
 /// address change the connection is either there or to be made anew.
 pub const PROBE_MAX: Duration = Duration::from_secs(5);
 
+/// How long a connector that is connected may take to answer whether it is there, when another machine
+/// presents its identity. That one's greeting ([`GREETING_MAX`]) waits meanwhile.
+pub const INCUMBENT_MAX: Duration = Duration::from_secs(3);
+
 /// How long a full-size message and its answer may take after the welcome. Long enough for the
 /// kernel to find a smaller size by itself (`tcp_mtu_probing`: two or three retransmissions).
 pub const PATH_PROOF_MAX: Duration = Duration::from_secs(15);
@@ -65,6 +69,11 @@ pub const RENEW_GRACE: Duration = Duration::from_secs(30 * 86_400);
 /// Mean time between two attempts of a machine that the edge holds: an administrator's confirmation
 /// is noticed by itself, and a copy costs the edge next to nothing.
 pub const HELD_RETRY: Duration = Duration::from_secs(240);
+
+/// Grants that a connector remembers, so as to take none twice; 48 bytes each. One is valid for at most two
+/// minutes ([`GRANT_LIFE`] and the skew either way), so up to 68 new sessions a second none is forgotten
+/// early; at ten times that, a grant must reach the connector within 12 s.
+pub const GRANTS_REMEMBERED: usize = 8192;
 
 /// Largest grant in bytes, signature included: 253 bytes of host and about 130 of the rest.
 pub const GRANT_MAX: usize = 512;

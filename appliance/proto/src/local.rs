@@ -8,6 +8,7 @@
 use core::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
 
 use crate::limits;
 use crate::message::{EnrolRefusal, Fingerprint, Verdict};
@@ -20,6 +21,8 @@ pub use crate::network::{
 pub type Text<const N: usize> = heapless::String<N>;
 /// `host` or `host:port` of a service edge as a person or a property gave it.
 pub type EdgeText = Text<{ limits::HOST_MAX + 6 }>;
+/// The name of a certificate's issuer, as much of it as a person needs to recognise it.
+pub type IssuerText = Text<48>;
 
 /// PID 1 to `netd`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -402,6 +405,11 @@ pub struct ConnectorStatus {
     pub proxy: Option<ProxyText>,
     /// What the edge took the machine for when it took it in last, if not for the same as before.
     pub recognised: Option<Verdict>,
+    /// Who issued the certificate of what answered in the edge's place, if that is why the last attempt
+    /// failed: whoever inspects TLS on the way recognises the name.
+    pub foreign_issuer: Option<IssuerText>,
+    /// Whole hours for which the certificate is still good, while its renewal is overdue and fails.
+    pub certificate_left_h: Option<u16>,
     /// Sessions carried now.
     pub sessions: u32,
     /// Sessions since the process started.
@@ -479,6 +487,11 @@ pub enum NoIdentity {
         /// The connector it was sealed for.
         name: Text<{ limits::NAME_MAX }>,
     },
+    /// The state record is sealed by a TPM that is not here, does not answer, or was cleared.
+    Sealed {
+        /// The connector it was sealed for.
+        name: Text<{ limits::NAME_MAX }>,
+    },
     /// The certificate and the private key in the record do not belong together.
     Unusable,
     /// An administrator revoked or deleted the connector.
@@ -488,6 +501,11 @@ pub enum NoIdentity {
     },
     /// It was off for so long that its certificate cannot be renewed any more.
     TooLate {
+        /// Its name.
+        name: Text<{ limits::NAME_MAX }>,
+    },
+    /// Its certificate was renewed since, and the new one is not in this state: an old snapshot or backup.
+    Superseded {
         /// Its name.
         name: Text<{ limits::NAME_MAX }>,
     },
@@ -545,6 +563,24 @@ pub enum FromConsole {
     Slot(SlotRequest),
     /// Erase the state record, confirmed by the operator, and start anew.
     FactoryReset,
+}
+
+impl FromConsole {
+    /// Overwrites what is secret in the message, in its whole length.
+    pub fn wipe(&mut self) {
+        match self {
+            Self::Key(key) => key.zeroize(),
+            Self::ProxyCredentials { user, password } => {
+                for word in [user, password] {
+                    word.clear();
+                    while word.push('\0').is_ok() {}
+                    // Nobody reads the zeros, which is no reason to leave them out.
+                    core::hint::black_box(&*word);
+                }
+            }
+            Self::Edge(_) | Self::Slot(_) | Self::FactoryReset => {}
+        }
+    }
 }
 
 impl core::fmt::Debug for FromConsole {

@@ -2,14 +2,15 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::error::Error;
 use crate::frame;
 use crate::limits::{self, OUTBOX_MAX};
 use crate::message::{Close, Message};
 
-/// Whole encoded frames in the order they go out.
-#[derive(Debug, Default)]
+/// Whole encoded frames in the order they go out. Not shown by `Debug`: a hello has a secret.
+#[derive(Default)]
 pub(crate) struct Outbox {
     frames: VecDeque<Vec<u8>>,
     bytes: usize,
@@ -47,5 +48,11 @@ impl Outbox {
         let frame = self.frames.pop_front()?;
         self.bytes -= frame.len();
         Some(frame)
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Outbox({} bytes)", self.bytes)
     }
 }

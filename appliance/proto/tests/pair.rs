@@ -7,147 +7,25 @@ use std::time::Duration;
 
 use connector_proto::control::{Channel, ConnectorEvent, ConnectorSide, EdgeEvent, EdgeSide};
 use connector_proto::data::{Accepting, Attaching, attached, refused};
-use connector_proto::derive::EnrolSecrets;
 use connector_proto::edge_time::{self, Answering, Asking};
 use connector_proto::enrol;
 use connector_proto::error::Error;
 use connector_proto::frame;
-use connector_proto::key::ProvisioningKey;
 use connector_proto::limits;
 use connector_proto::message::{
-    CloseCode, EnrolAccepted, EnrolHello, EnrolRefusal, Fingerprint, KNOWN, Message, OpenSession,
-    Ping, SessionRefusal, Welcome,
+    CloseCode, EnrolHello, Fingerprint, KNOWN, Message, OpenSession, Ping, RETIRED, RatchetValue,
+    SessionRefusal, Welcome,
 };
-use connector_proto::time::{Instant, UnixMicros, UnixSeconds};
+use connector_proto::renew;
+use connector_proto::time::{Instant, UnixMicros};
 
 const EXPORTER: [u8; 32] = [7; 32];
-const TIME: UnixSeconds = UnixSeconds(1_800_000_000);
 const FINGERPRINT: Fingerprint = Fingerprint {
     mac: [2; 6],
     smbios_uuid: [3; 16],
     vm_generation: [0; 16],
     tpm: [0; 32],
 };
-
-#[test]
-fn a_key_enrols_and_both_sides_agree() {
-    let mut pair = EnrolPair::new(EXPORTER);
-    assert_eq!(pair.run(Decision::Accept), Ok(()));
-    let Some(enrol::ConnectorEvent::Enrolled(enrolment)) = pair.outcome else {
-        panic!("{:?}", pair.outcome)
-    };
-    assert_eq!(
-        (
-            enrolment.identity.name.as_str(),
-            enrolment.identity.group.as_str()
-        ),
-        ("mumbai-01", "Mumbai")
-    );
-    assert_eq!(
-        (enrolment.identity.ca.clone(), enrolment.time),
-        (b"the edge's CA".to_vec(), TIME)
-    );
-    assert_eq!(pair.csr_at_edge.as_deref(), Some(b"csr".as_slice()));
-}
-
-#[test]
-fn a_middlebox_between_two_tls_sessions_learns_and_answers_nothing() {
-    // The connector's exporter is not the edge's: somebody relays.
-    let mut pair = EnrolPair::new([8; 32]);
-    assert_eq!(pair.run(Decision::Accept), Err(Error::ProofInvalid));
-    assert_eq!(pair.outcome, None);
-    assert_eq!(
-        pair.csr_at_edge, None,
-        "nothing of the machine goes out before the proof holds"
-    );
-}
-
-#[test]
-fn a_refusal_after_the_proof_is_the_edges_for_certain() {
-    let mut pair = EnrolPair::new(EXPORTER);
-    let reason = EnrolRefusal::KeySpent { max_uses: 1 };
-    assert_eq!(pair.run(Decision::Refuse(reason)), Ok(()));
-    assert_eq!(
-        pair.outcome,
-        Some(enrol::ConnectorEvent::Refused {
-            reason,
-            proven: true
-        })
-    );
-}
-
-#[test]
-fn an_unknown_key_is_refused_without_proof() {
-    let mut pair = EnrolPair::new(EXPORTER);
-    assert_eq!(pair.run(Decision::Unknown), Ok(()));
-    let reason = EnrolRefusal::KeyUnknown;
-    assert_eq!(
-        pair.outcome,
-        Some(enrol::ConnectorEvent::Refused {
-            reason,
-            proven: false
-        })
-    );
-}
-
-#[test]
-fn the_edge_refuses_a_request_that_another_key_signed() {
-    let now = Instant::default();
-    let other = EnrolSecrets::derive(&ProvisioningKey::from_random([9; 14]));
-    let real = secrets();
-    let mut edge = enrol::Edge::new(now, EXPORTER);
-    let mut connector =
-        enrol::Connector::new(now, secrets(), EXPORTER, b"csr".to_vec(), FINGERPRINT).unwrap();
-    edge.handle_input(&connector.poll_transmit().unwrap())
-        .unwrap();
-    assert!(edge.poll_event().is_some());
-    // The edge's database has another public key for this id.
-    edge.key_found(other.signer.public_key(), &real.edge_proof, b"ca", TIME)
-        .unwrap();
-    connector
-        .handle_input(&edge.poll_transmit().unwrap())
-        .unwrap();
-    let request = connector.poll_transmit().unwrap();
-    assert_eq!(edge.handle_input(&request), Err(Error::ProofInvalid));
-    assert!(edge.is_done());
-}
-
-#[test]
-fn an_enrolment_without_an_answer_ends_on_both_sides_with_a_farewell() {
-    let now = Instant::default();
-    let mut edge = enrol::Edge::new(now, EXPORTER);
-    let mut connector =
-        enrol::Connector::new(now, secrets(), EXPORTER, b"csr".to_vec(), FINGERPRINT).unwrap();
-    assert!(connector.poll_transmit().is_some(), "the hello");
-    let late = now + limits::GREETING_MAX;
-    assert_eq!(connector.handle_timeout(now), Ok(()));
-    let awaited = "EnrolProof";
-    assert_eq!(
-        connector.handle_timeout(late),
-        Err(Error::TimedOut { awaited })
-    );
-    let awaited = "EnrolHello";
-    assert_eq!(edge.handle_timeout(late), Err(Error::TimedOut { awaited }));
-    for (farewell, timeout) in [
-        (connector.poll_transmit(), connector.poll_timeout()),
-        (edge.poll_transmit(), edge.poll_timeout()),
-    ] {
-        assert!(farewell.is_some() && timeout.is_none());
-    }
-}
-
-#[test]
-fn enrolment_survives_any_cut_of_its_bytes() {
-    for piece in [1, 2, 3, 7, 64] {
-        let mut pair = EnrolPair::new(EXPORTER);
-        pair.piece = piece;
-        assert_eq!(pair.run(Decision::Accept), Ok(()), "pieces of {piece}");
-        assert!(matches!(
-            pair.outcome,
-            Some(enrol::ConnectorEvent::Enrolled(_))
-        ));
-    }
-}
 
 #[test]
 fn a_message_in_the_wrong_state_is_a_typed_error_on_either_side() {
@@ -160,6 +38,11 @@ fn a_message_in_the_wrong_state_is_a_typed_error_on_either_side() {
             "{name} opens no enrolment with 64 zeros: {result:?}"
         );
         assert!(edge.poll_transmit().is_some(), "the peer is told why");
+        let mut renewal = renew::Edge::new(Instant::default());
+        assert!(
+            renewal.handle_input(&bytes).is_err(),
+            "{name} opens no renewal"
+        );
         let mut channel = Channel::<EdgeSide>::edge(Instant::default(), 1);
         assert!(
             channel.handle_input(Instant::default(), &bytes).is_err(),
@@ -185,6 +68,22 @@ fn an_unknown_message_ends_the_connection_unless_it_is_ignorable() {
             code: CloseCode::UnknownMessage
         })
     );
+}
+
+#[test]
+fn a_retired_message_is_an_unknown_one_wherever_it_comes() {
+    let now = Instant::default();
+    for id in RETIRED {
+        let bytes = frame_of(id, &[0; 64]);
+        let unknown = Err(Error::UnknownMessage { id });
+        let mut greeting = Channel::<EdgeSide>::edge(now, 1);
+        assert_eq!(greeting.handle_input(now, &bytes), unknown);
+        let (mut connector, mut edge) = established();
+        assert_eq!(edge.handle_input(now, &bytes), unknown);
+        assert_eq!(connector.handle_input(now, &bytes), unknown);
+        let mut enrolment = enrol::Edge::new(now, EXPORTER);
+        assert_eq!(enrolment.handle_input(&bytes), unknown);
+    }
 }
 
 #[test]
@@ -317,112 +216,6 @@ fn an_unknown_session_is_refused_with_its_code() {
     );
 }
 
-/// What the edge decides.
-#[derive(Clone, Copy)]
-enum Decision {
-    Accept,
-    Refuse(EnrolRefusal),
-    Unknown,
-}
-
-/// A connector and an edge that enrol over a wire which cuts bytes into pieces.
-struct EnrolPair {
-    connector: enrol::Connector,
-    edge: enrol::Edge,
-    piece: usize,
-    outcome: Option<enrol::ConnectorEvent>,
-    csr_at_edge: Option<Vec<u8>>,
-}
-
-impl EnrolPair {
-    fn new(connector_exporter: [u8; 32]) -> Self {
-        let now = Instant::default();
-        Self {
-            connector: enrol::Connector::new(
-                now,
-                secrets(),
-                connector_exporter,
-                b"csr".to_vec(),
-                FINGERPRINT,
-            )
-            .unwrap(),
-            edge: enrol::Edge::new(now, EXPORTER),
-            piece: usize::MAX,
-            outcome: None,
-            csr_at_edge: None,
-        }
-    }
-
-    fn run(&mut self, decision: Decision) -> Result<(), Error> {
-        loop {
-            let mut quiet = true;
-            while let Some(bytes) = self.connector.poll_transmit() {
-                quiet = false;
-                for piece in bytes.chunks(self.piece.min(bytes.len())) {
-                    self.edge.handle_input(piece)?;
-                    if let Some(event) = self.edge.poll_event() {
-                        self.decide(&event, decision);
-                    }
-                }
-            }
-            while let Some(bytes) = self.edge.poll_transmit() {
-                quiet = false;
-                for piece in bytes.chunks(self.piece.min(bytes.len())) {
-                    self.connector.handle_input(piece)?;
-                    if let Some(event) = self.connector.poll_event()
-                        && event != enrol::ConnectorEvent::EdgeProven
-                    {
-                        self.outcome = Some(event);
-                    }
-                }
-            }
-            if quiet {
-                return Ok(());
-            }
-        }
-    }
-
-    fn decide(&mut self, event: &enrol::EdgeEvent, decision: Decision) {
-        let real = secrets();
-        match (event, decision) {
-            (enrol::EdgeEvent::Lookup { .. }, Decision::Unknown) => {
-                self.edge.refuse(EnrolRefusal::KeyUnknown);
-            }
-            (enrol::EdgeEvent::Lookup { key_id }, _) => {
-                assert_eq!(*key_id, real.id);
-                self.edge
-                    .key_found(
-                        real.signer.public_key(),
-                        &real.edge_proof,
-                        b"the edge's CA",
-                        TIME,
-                    )
-                    .unwrap();
-            }
-            (enrol::EdgeEvent::Request { .. }, Decision::Refuse(reason)) => {
-                self.edge.refuse(reason)
-            }
-            (enrol::EdgeEvent::Request { csr, fingerprint }, _) => {
-                assert_eq!(*fingerprint, FINGERPRINT);
-                self.csr_at_edge = Some(csr.clone());
-                self.edge
-                    .accept(&EnrolAccepted {
-                        certificate: b"certificate",
-                        connector_id: [1; 16],
-                        name: "mumbai-01",
-                        group: "Mumbai",
-                        grant_key: [2; 32],
-                    })
-                    .unwrap();
-            }
-        }
-    }
-}
-
-fn secrets() -> EnrolSecrets {
-    EnrolSecrets::derive(&ProvisioningKey::from_random([6; 14]))
-}
-
 fn established() -> (Channel<ConnectorSide>, Channel<EdgeSide>) {
     let now = Instant::default();
     let mut connector =
@@ -433,6 +226,7 @@ fn established() -> (Channel<ConnectorSide>, Channel<EdgeSide>) {
     let greeted = EdgeEvent::Greeted {
         version: "0.1.0".into(),
         fingerprint: FINGERPRINT,
+        ratchet: RatchetValue::default(),
     };
     assert_eq!(edge.poll_event(), Some(greeted));
     edge.welcome(&Welcome {
@@ -451,6 +245,15 @@ fn established() -> (Channel<ConnectorSide>, Channel<EdgeSide>) {
     ));
     exchange(now, &mut connector, &mut edge);
     assert_eq!(connector.poll_event(), Some(ConnectorEvent::PathProven));
+    let value = RatchetValue([9; 32]);
+    edge.ratchet(1, value).unwrap();
+    exchange(now, &mut connector, &mut edge);
+    let ratchet = ConnectorEvent::Ratchet { step: 1, value };
+    assert_eq!(connector.poll_event(), Some(ratchet));
+    connector.ratchet_stored(1).unwrap();
+    exchange(now, &mut connector, &mut edge);
+    let stored = EdgeEvent::RatchetStored { step: 1 };
+    assert_eq!(edge.poll_event(), Some(stored));
     (connector, edge)
 }
 
@@ -511,17 +314,4 @@ fn anything_else_in_the_place_of_the_time_is_a_typed_error() {
     );
     let code = CloseCode::GoingAway;
     assert_eq!(closed, Err(Error::PeerClosed { code }));
-}
-
-#[test]
-fn a_hello_that_is_too_long_is_an_error() {
-    let mut edge = enrol::Edge::new(Instant::default(), EXPORTER);
-    let result = edge.handle_input(&frame_of(EnrolHello::ID, &[0; 17]));
-    assert_eq!(
-        result,
-        Err(Error::TrailingBytes {
-            id: EnrolHello::ID,
-            extra: 1
-        })
-    );
 }

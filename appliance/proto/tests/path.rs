@@ -11,7 +11,7 @@ use connector_proto::limits::{
     FRAME_BODY_MAX, FRAME_HEADER_LEN, OUTBOX_MAX, PATH_PADDING_LEN, PATH_PROOF_MAX, PROBE_MAX,
 };
 use connector_proto::message::{
-    CloseCode, Fingerprint, KNOWN, Message, PathProbe, PathProbeReply, Welcome,
+    CloseCode, Fingerprint, KNOWN, Message, PathProbe, PathProbeReply, RatchetValue, Welcome,
 };
 use connector_proto::time::Instant;
 
@@ -150,9 +150,9 @@ fn a_probed_channel_is_dead_within_five_seconds_whatever_else_arrives() {
     connector.probe(now);
     connector.handle_timeout(now).unwrap();
     assert!(connector.poll_transmit().is_some(), "a ping, at once");
-    // Its answer is lost; an offer that was on its way is not the answer.
+    // Its answer is lost; something else that was on its way is not the answer.
     now = now + SECOND;
-    edge.open_session(b"grant").unwrap();
+    edge.trust(b"ca", b"").unwrap();
     connector
         .handle_input(now, &edge.poll_transmit().unwrap())
         .unwrap();

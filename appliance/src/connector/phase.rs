@@ -1,11 +1,10 @@
 //! What the console is told.
 
-use connector_proto::local::{ConnectorStatus, NoIdentity, Phase, text};
+use connector_proto::local::{ConnectorStatus, Phase, text};
 use connector_proto::time::Instant;
 
 use super::Connector;
 use crate::store::StoreError;
-use crate::tunnel::Tunnel;
 
 impl Connector {
     /// The status as the console shows it.
@@ -15,9 +14,14 @@ impl Connector {
         ConnectorStatus {
             phase: self.phase.clone(),
             since_boot_us: self.phase_since.as_micros(),
-            edge: self.edge.as_deref().map(text),
+            edge: self.life.edge().map(text),
             proxy: self.last_network.proxy.clone(),
-            recognised: None,
+            recognised: self.life.recognised(),
+            foreign_issuer: self.foreign_issuer.clone(),
+            certificate_left_h: self.certificate_left.map(|left| {
+                let hours = left.as_secs() / 3_600;
+                u16::try_from(hours).unwrap_or(u16::MAX)
+            }),
             sessions: self.sessions.len(),
             sessions_total: self.sessions.begun(),
             bytes_up: carried.up,
@@ -25,55 +29,35 @@ impl Connector {
         }
     }
 
-    pub(super) fn is_connected(&mut self) -> bool {
-        let channel = self.tunnel.as_mut().and_then(Tunnel::control);
-        channel.is_some_and(|channel| channel.is_path_proven())
-    }
-
+    /// The phase of the life machine, unless something around it is what is waited for.
     pub(super) fn update_phase(&mut self, now: Instant) {
-        if self.is_connected() {
-            return;
-        }
-        let enrolling = self.pinned.is_none();
-        let phase = match (&self.edge, enrolling && self.key.is_none()) {
-            (None, _) => Phase::NeedEdge,
-            (Some(_), true) => Phase::NeedKey {
-                refused: self.refused,
-                why: NoIdentity::Blank,
-            },
-            (Some(_), false) => self.reaching(enrolling),
+        let phase = match (self.life.phase(now), self.proxy.refused) {
+            (Phase::Connecting { .. } | Phase::Enrolling, Some(refused)) => {
+                Phase::NeedProxyCredentials { refused }
+            }
+            // The edge is asked for the time first.
+            (
+                Phase::Connecting {
+                    enrolling: false, ..
+                },
+                None,
+            ) if !self.is_clock_right => self.asking_time(),
+            (phase, _) => phase,
         };
-        self.set_phase(now, phase);
-    }
-
-    /// The phase of a connector that has all it needs to reach the edge.
-    fn reaching(&self, enrolling: bool) -> Phase {
-        if let Some(refused) = self.proxy_refused {
-            return Phase::NeedProxyCredentials { refused };
-        }
-        let attempts = self.backoff.attempts();
-        if enrolling && attempts == 0 {
-            return Phase::Enrolling;
-        }
-        let (attempt, last_error, next) = if enrolling || self.is_clock_right {
-            let attempt = attempts.saturating_add(1);
-            (attempt, self.last_error.as_str(), self.next_attempt)
-        } else {
-            self.question.progress()
-        };
-        Phase::Connecting {
-            attempt,
-            last_error: text(last_error),
-            next_boot_us: next.as_micros(),
-            enrolling,
-        }
-    }
-
-    pub(super) fn set_phase(&mut self, now: Instant, phase: Phase) {
         if std::mem::discriminant(&phase) != std::mem::discriminant(&self.phase) {
             self.phase_since = now;
         }
         self.phase = phase;
+    }
+
+    fn asking_time(&self) -> Phase {
+        let (attempt, last_error, next) = self.question.progress();
+        Phase::Connecting {
+            attempt,
+            last_error: text(last_error),
+            next_boot_us: next.as_micros(),
+            enrolling: false,
+        }
     }
 }
 
@@ -89,6 +73,8 @@ pub fn stuck(now: Instant, error: &StoreError) -> ConnectorStatus {
         edge: None,
         proxy: None,
         recognised: None,
+        foreign_issuer: None,
+        certificate_left_h: None,
         sessions: 0,
         sessions_total: 0,
         bytes_up: 0,

@@ -4,60 +4,84 @@ use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use connector_proto::life::{self, Failure};
 use connector_proto::local::{EdgeText, text};
 use rustls::ClientConfig;
 
-use super::Connector;
+use super::{Connector, memory};
 use crate::edge_time::Dates;
 use crate::proxy::Proxy;
 use crate::session::Context;
-use crate::tls::{self, TlsError};
+use crate::tls::{self, Pinned, TlsError};
 use crate::tunnel::{Plan, Purpose, TunnelError};
 use crate::{clock, edge_name, identity};
 
 impl Connector {
     /// The edge as its name was given.
     pub(super) fn edge_text(&self) -> EdgeText {
-        self.edge.as_deref().map(text).unwrap_or_default()
-    }
-
-    /// Whether the edge may be dialled for what the connector is to be.
-    pub(super) fn has_plan(&self) -> bool {
-        let is_possible = match self.pinned {
-            // The dates of a certificate mean nothing until the clock is right.
-            Some(_) => self.is_clock_right,
-            // The proofs of an enrolment need no clock.
-            None => self.key.is_some(),
-        };
-        is_possible && self.can_dial()
+        self.life.edge().map(text).unwrap_or_default()
     }
 
     /// Whether the edge may be asked for the time.
-    pub(super) const fn may_ask_time(&self) -> bool {
-        self.pinned.is_some() && self.can_dial()
+    pub(super) fn may_ask_time(&self) -> bool {
+        self.pinned.is_some() && self.network.is_some() && self.life.edge().is_some()
     }
 
-    const fn can_dial(&self) -> bool {
-        self.network.is_some() && self.edge.is_some()
-    }
-
-    /// What the next connection is for. [`Self::has_plan`] is true.
-    pub(super) fn next_plan(&mut self) -> Result<Plan, TunnelError> {
-        let (config, purpose) = match (&self.pinned, &self.key) {
-            (Some(pinned), _) => {
-                let seed = ping_seed(self.backoff.attempts());
-                let version = self.version.clone();
-                (pinned.control.clone(), Purpose::Control { version, seed })
-            }
-            (None, Some(key)) => {
-                let key = key.clone();
-                let csr = self.prepare_enrolment()?;
-                let config = tls::enrolment().map_err(|e| TunnelError::Tls(TlsError::Tls(e)))?;
+    /// How to open what the life machine wants opened.
+    ///
+    /// # Errors
+    /// What kind of failure it is that this cannot be, and a sentence about it.
+    pub(super) fn plan_for(&mut self, purpose: life::Purpose) -> Result<Plan, (Failure, String)> {
+        let (config, purpose) = match purpose {
+            life::Purpose::Enrol { key } => {
+                let config = tls::enrolment().map_err(|error| transport(&error))?;
+                let csr = self.signing_request()?;
                 (config, Purpose::Enrol { key, csr })
             }
-            (None, None) => return Err(TunnelError::Closed),
+            life::Purpose::Renew => {
+                let pinned = Pinned::in_use(self.life.state());
+                let pinned = self.usable(pinned)?;
+                let csr = self.signing_request()?;
+                (pinned.renew, Purpose::Renew { csr })
+            }
+            life::Purpose::Control { next } => {
+                let state = self.life.state();
+                let pinned = if next {
+                    Pinned::next(state)
+                } else {
+                    Pinned::in_use(state)
+                };
+                let pinned = self.usable(pinned)?;
+                let config = pinned.control.clone();
+                (self.pinned, self.shows_next) = (Some(pinned), next);
+                let version = self.version.clone();
+                let seed = ping_seed(self.connection);
+                (config, Purpose::Control { version, seed })
+            }
         };
-        self.plan(config, purpose)
+        let plan = self.plan(config, purpose);
+        plan.map_err(|error| transport(&error))
+    }
+
+    fn usable(
+        &self,
+        pinned: Result<Option<Pinned>, rustls::Error>,
+    ) -> Result<Pinned, (Failure, String)> {
+        let what = "the stored certificate and private key are not usable";
+        match pinned {
+            Ok(Some(pinned)) => Ok(pinned),
+            Ok(None) => Err((Failure::Unusable, format!("{what}: there are none"))),
+            Err(error) => Err((Failure::Unusable, format!("{what}: {error}"))),
+        }
+    }
+
+    /// For the key pair that the life machine has had stored for this.
+    fn signing_request(&self) -> Result<Vec<u8>, (Failure, String)> {
+        let key = self.life.requested_key().unwrap_or_default();
+        identity::signing_request(key).map_err(|error| {
+            let text = format!("the stored private key cannot be used: {error}");
+            (Failure::Unusable, text)
+        })
     }
 
     /// A question for the time, and where it is noted whether the certificate's dates held.
@@ -73,19 +97,19 @@ impl Connector {
     }
 
     fn plan(&self, config: Arc<ClientConfig>, purpose: Purpose) -> Result<Plan, TunnelError> {
-        let text = self.edge.as_deref().unwrap_or_default();
+        let text = self.life.edge().unwrap_or_default();
         let (host, port) = edge_name::parse(text)
             .map_err(|error| unusable("the edge's name is not usable", &error))?;
         Ok(Plan {
             host,
             port,
             resolvers: self.resolvers(),
-            remembered: self.memory.addresses().to_vec(),
+            remembered: self.life.edge_addresses().to_vec(),
             proxy: self.proxy()?,
             config,
             purpose,
             fingerprint: self.fingerprint,
-            ratchet: self.memory.state().ratchet,
+            ratchet: self.life.state().ratchet,
         })
     }
 
@@ -115,31 +139,10 @@ impl Connector {
     fn proxy(&self) -> Result<Option<Proxy>, TunnelError> {
         let text = self.network.as_ref().and_then(|it| it.proxy.as_deref());
         text.map(|text| {
-            Proxy::parse(text, self.memory.credentials())
+            Proxy::parse(text, memory::credentials(self.life.state()))
                 .map_err(|error| unusable("the proxy setting is not usable", &error))
         })
         .transpose()
-    }
-
-    /// Stores the private key before anything is asked with it: a lost reply is then asked for
-    /// again with the same key pair, and spends no second use.
-    fn prepare_enrolment(&mut self) -> Result<Vec<u8>, TunnelError> {
-        let edge = self.edge.clone().unwrap_or_default();
-        let state = self.memory.state();
-        let has_key = !state.private_key.is_empty();
-        if !has_key || state.edge != edge {
-            let key = if has_key {
-                None
-            } else {
-                let key = identity::new_private_key();
-                Some(key.map_err(|error| unusable("no private key can be made", &error))?)
-            };
-            self.memory
-                .begin_enrolment(&edge, key)
-                .map_err(|error| unusable("nothing can be remembered", &error))?;
-        }
-        identity::signing_request(&self.memory.state().private_key)
-            .map_err(|error| unusable("the stored private key cannot be used", &error))
     }
 }
 
@@ -148,7 +151,12 @@ fn unusable(what: &str, error: &dyn Display) -> TunnelError {
     TunnelError::Machine(format!("{what}: {error}"))
 }
 
+/// A failure that may be none the next time.
+fn transport(error: &dyn Display) -> (Failure, String) {
+    (Failure::Transport, error.to_string())
+}
+
 /// A seed for the pings of one control channel.
-fn ping_seed(attempts: u32) -> u64 {
-    clock::now().as_micros().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(attempts)
+fn ping_seed(connection: u64) -> u64 {
+    clock::now().as_micros().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ connection
 }

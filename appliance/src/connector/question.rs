@@ -109,6 +109,14 @@ impl Question {
         self.last_error.clear();
     }
 
+    /// Ends what is under way without another byte, and asks anew.
+    pub(super) fn abandon(&mut self, now: Instant) {
+        if let Some(asking) = self.asking.take() {
+            asking.tunnel.abandon();
+            self.due = Some(now);
+        }
+    }
+
     /// The network is another: what was sent may be lost.
     pub(super) fn restart(&mut self, now: Instant) {
         let has_failed = !self.last_error.is_empty();
@@ -143,7 +151,7 @@ impl Question {
         let result = tunnel.turn(now, &mut events);
         let answer = events.into_iter().find_map(|event| match event {
             Event::Time(answer) => Some(answer),
-            Event::Enrol(_) | Event::Control(_) => None,
+            Event::Issuer(_) | Event::Enrol(_) | Event::Renew(_) | Event::Control(_) => None,
         });
         match (answer, result) {
             (Some(answer), _) => Outcome::Answered {

@@ -1,6 +1,7 @@
 //! The sessions that the connector carries.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use connector_proto::limits::SESSIONS_MAX;
 use connector_proto::message::SessionRefusal;
@@ -66,11 +67,9 @@ impl Sessions {
         context: Context,
     ) -> Option<Refused> {
         if self.open.len() >= SESSIONS_MAX {
-            return Some(Refused {
-                session: target.session,
-                reason: SessionRefusal::TooManySessions,
-                detail: format!("it carries {SESSIONS_MAX}, which is the limit"),
-            });
+            let detail = format!("it carries {SESSIONS_MAX}, which is the limit");
+            let reason = SessionRefusal::TooManySessions;
+            return Some(refused(&target, reason, detail));
         }
         let token = self.next_token;
         self.next_token += 1;
@@ -104,31 +103,60 @@ impl Sessions {
         }
     }
 
+    /// Ends all of them without another byte on a data channel.
+    pub(super) fn abandon(&mut self) {
+        for (_, session) in std::mem::take(&mut self.open) {
+            let carried = session.carried();
+            self.ended.up += carried.up;
+            self.ended.down += carried.down;
+            log_ended(
+                session.target(),
+                carried,
+                Some(&"it was dropped with everything"),
+            );
+            session.abandon();
+        }
+    }
+
     fn take_step(&mut self, token: u64, step: Step) -> Option<Refused> {
         match step {
             Step::Open(session) => {
                 self.open.insert(token, session);
             }
             Step::Refused {
-                session,
+                target,
                 reason,
                 detail,
+            } => return Some(refused(&target, reason, detail)),
+            Step::Ended {
+                target,
+                carried,
+                broken,
             } => {
-                log::warn!("a session does not come about: {detail}");
-                return Some(Refused {
-                    session,
-                    reason,
-                    detail,
-                });
-            }
-            Step::Ended { carried, broken } => {
                 self.ended.up += carried.up;
                 self.ended.down += carried.down;
-                if let Some(broken) = broken {
-                    log::info!("a session broke: {broken}");
-                }
+                let broken = broken.as_ref().map(|broken| broken as &dyn Display);
+                log_ended(&target, carried, broken);
             }
         }
         None
+    }
+}
+
+/// Notes that a session does not come about, for the log and for the edge.
+fn refused(target: &Target, reason: SessionRefusal, detail: String) -> Refused {
+    log::warn!("{target} is refused: {reason}: {detail}");
+    Refused {
+        session: target.session,
+        reason,
+        detail,
+    }
+}
+
+fn log_ended(target: &Target, carried: Carried, broken: Option<&dyn Display>) {
+    let Carried { up, down } = carried;
+    match broken {
+        None => log::info!("{target} ended: {up} bytes up, {down} down"),
+        Some(broken) => log::info!("{target} broke: {broken}; {up} bytes up, {down} down"),
     }
 }

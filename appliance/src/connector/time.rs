@@ -7,7 +7,6 @@ use connector_proto::time::{Instant, UnixSeconds};
 use super::Connector;
 use super::question::Outcome;
 use crate::clock;
-use crate::tunnel::Tunnel;
 
 /// An edge whose time is further from this clock's is not what confirms the clock.
 const CONFIRMED_US_MAX: u64 = 60_000_000;
@@ -17,7 +16,7 @@ impl Connector {
     pub fn handle_clock(&mut self, now: Instant, is_right: bool) {
         let became_right = is_right && (!self.is_clock_right || self.is_clock_doubted);
         self.is_clock_right = is_right;
-        if became_right && self.pinned.is_some() && !self.is_connected() {
+        if became_right && self.pinned.is_some() && !self.life.is_connected() {
             self.is_clock_doubted = false;
             self.question.drop();
             self.try_at_once(now);
@@ -29,7 +28,7 @@ impl Connector {
     /// The machine may have slept, so the tunnel is looked at as well.
     pub fn handle_ask_time(&mut self, now: Instant) {
         self.question.ask_now(now);
-        if let Some(channel) = self.tunnel.as_mut().and_then(Tunnel::control) {
+        if let Some(channel) = self.control() {
             channel.probe(now);
         }
         self.turn(now, &[]);
@@ -71,7 +70,7 @@ impl Connector {
 
     /// Passes the edge's time on. PID 1 says whether it makes the clock right.
     fn handle_time(&mut self, now: Instant, answer: &Answer, is_strict: bool) {
-        self.proxy_refused = None;
+        self.proxy.refused = None;
         let clocks = (clock::now(), clock::unix_us());
         let edge = self.edge_text();
         let sample = self.question.answered(now, edge, answer, is_strict, clocks);
@@ -91,8 +90,8 @@ impl Connector {
         );
         let is_close = sample.offset_us.unsigned_abs() <= CONFIRMED_US_MAX;
         if self.is_clock_right && is_strict && is_close {
-            self.memory
-                .confirmed(UnixSeconds(answer.time.0 / 1_000_000));
+            let time = UnixSeconds(answer.time.0 / 1_000_000);
+            self.memory.confirmed(now, &mut self.life, time);
         }
         self.measured = Some(sample);
     }

@@ -6,6 +6,7 @@ use connector_proto::local::{EdgeText, FromConsole};
 use ovf::property::EdgeName;
 use zeroize::{Zeroize, Zeroizing};
 
+use super::ignored::Ignored;
 use super::keyboard::Stroke;
 use super::proxy_entry::ProxyEntry;
 use super::text::printable;
@@ -21,6 +22,8 @@ pub enum Question {
     ProxyUser,
     /// And the password.
     ProxyPassword,
+    /// The word that confirms a factory reset; the line is the model's.
+    Reset,
 }
 
 /// What a keystroke came to.
@@ -32,8 +35,8 @@ pub enum Outcome {
     Redraw,
     /// Something to tell the operator of this terminal; the line may have changed.
     Answer(String),
-    /// A whole key whose groups all check. The letters are forgotten here.
-    Key(Zeroizing<[u8; SEED_LEN]>),
+    /// A whole key whose groups all check, and what was ignored of it. The letters are forgotten here.
+    Key(Zeroizing<[u8; SEED_LEN]>, Ignored),
     /// A service edge that can be one.
     Edge(EdgeText),
     /// User and password for the proxy are typed: [`Entry::proxy_credentials`] hands them over.
@@ -44,6 +47,9 @@ pub enum Outcome {
 #[derive(Debug, Default)]
 pub struct Entry {
     key: KeyInput,
+    ignored: Ignored,
+    /// The last stroke was a dash where the line shows one.
+    after_dash: bool,
     edge: String,
     proxy: ProxyEntry,
 }
@@ -53,11 +59,12 @@ impl Entry {
     pub fn take(&mut self, question: Question, stroke: Stroke) -> Outcome {
         match (question, stroke) {
             (_, Stroke::Redraw) => Outcome::Redraw,
-            (_, Stroke::Edge) => Outcome::Echo,
+            (Question::Reset, _) | (_, Stroke::Edge | Stroke::Reset) => Outcome::Echo,
             (Question::Key, Stroke::Character(character)) => self.key_character(character),
             (Question::Key, Stroke::Enter) => self.key_enter(),
             (Question::Key, Stroke::Backspace) => {
                 self.key.backspace();
+                self.after_dash = false;
                 Outcome::Echo
             }
             (Question::Edge, Stroke::Character(character)) => self.edge_character(character),
@@ -89,25 +96,40 @@ impl Entry {
     /// Forgets and wipes what was typed.
     pub fn clear(&mut self) {
         self.key.zeroize();
+        (self.ignored, self.after_dash) = (Ignored::default(), false);
         self.edge.clear();
         self.proxy.clear();
     }
 
-    /// What was typed, as the line shows it.
+    /// What was typed, as the line shows it. Of a key that is what [`KeyInput::shown`] does: on a screen
+    /// the group that is being typed, so that an operator whose keyboard has another layout sees what
+    /// comes of it, and nothing where what is shown may be kept.
     #[must_use]
-    pub fn text(&self, question: Question) -> Zeroizing<String> {
+    pub fn text(&self, question: Question, is_screen: bool) -> Zeroizing<String> {
         let mut text = Zeroizing::new(String::with_capacity(EDGE_MAX));
         match question {
             Question::Edge => text.push_str(&self.edge),
             Question::ProxyUser | Question::ProxyPassword => self.proxy.show(&mut text),
+            Question::Reset => {}
             Question::Key => {
-                text.push_str(&self.key.text());
-                if !self.key.is_empty() && self.key.len().is_multiple_of(GROUP_LEN) {
+                text.push_str(&self.key.shown(is_screen));
+                if self.is_between_groups() {
                     text.push('-');
                 }
             }
         }
         text
+    }
+
+    /// What of the typed key did not count.
+    #[must_use]
+    pub const fn ignored(&self) -> Ignored {
+        self.ignored
+    }
+
+    /// Whether the line shows a dash that waits for the next group.
+    fn is_between_groups(&self) -> bool {
+        !self.key.is_empty() && self.key.len().is_multiple_of(GROUP_LEN)
     }
 
     fn proxy_stroke(&mut self, stroke: Stroke) -> Outcome {
@@ -118,13 +140,25 @@ impl Entry {
                 self.proxy.backspace();
                 Outcome::Echo
             }
-            Stroke::Clear | Stroke::Edge | Stroke::Escape | Stroke::Redraw => Outcome::Echo,
+            Stroke::Clear | Stroke::Edge | Stroke::Escape | Stroke::Redraw | Stroke::Reset => {
+                Outcome::Echo
+            }
         }
     }
 
     fn key_character(&mut self, character: char) -> Outcome {
+        let after_dash = core::mem::take(&mut self.after_dash);
         match self.key.push(character) {
-            Pushed::Letter | Pushed::Ignored | Pushed::Full => Outcome::Echo,
+            Pushed::Letter | Pushed::Full => Outcome::Echo,
+            Pushed::Ignored => {
+                // The line shows a dash behind each group: the operator's own is that one.
+                if character == '-' && self.is_between_groups() && !after_dash {
+                    self.after_dash = true;
+                } else {
+                    self.ignored.count(character);
+                }
+                Outcome::Echo
+            }
             Pushed::GroupRight { group } if group + 1 == GROUPS => self.key_complete(),
             Pushed::GroupRight { .. } => Outcome::Echo,
             Pushed::GroupWrong { group } => {
@@ -140,7 +174,7 @@ impl Entry {
 
     fn key_complete(&mut self) -> Outcome {
         let outcome = match self.key.key() {
-            Ok(key) => Outcome::Key(Zeroizing::new(*key.data())),
+            Ok(key) => Outcome::Key(Zeroizing::new(*key.data()), self.ignored),
             Err(error) => Outcome::Answer(format!("Key refused: {error}.")),
         };
         self.clear();
@@ -217,8 +251,8 @@ mod tests {
         for character in "brdtceuf".chars() {
             entry.take(Question::Key, Stroke::Character(character));
         }
-        assert_eq!(*entry.text(Question::Key), "brdtc-euf");
+        assert_eq!(*entry.text(Question::Key, true), "*****-euf");
         assert_eq!(entry.take(Question::Key, Stroke::Clear), Outcome::Echo);
-        assert_eq!(*entry.text(Question::Key), "");
+        assert_eq!(*entry.text(Question::Key, true), "");
     }
 }

@@ -7,7 +7,7 @@ use connector_proto::local::{
     Lease, LeaseOrigin, NoIdentity, Phase, Servers, SlotContent, SlotName, SlotReply, SlotStatus,
     Text, ToConsole, text,
 };
-use connector_proto::message::EnrolRefusal;
+use connector_proto::message::{EnrolRefusal, Verdict};
 use connector_proto::time::UnixSeconds;
 use ovf::property::EdgeName;
 
@@ -277,11 +277,50 @@ impl<'a> Script<'a> {
                 .byte()
                 .is_some_and(|byte| byte > 99)
                 .then(|| self.string::<259>()),
-            recognised: None,
+            recognised: self.verdict(),
+            foreign_issuer: self
+                .byte()
+                .is_some_and(|byte| byte > 199)
+                .then(|| self.string()),
+            certificate_left_h: self.byte().map(u16::from),
             sessions: self.u32(),
             sessions_total: self.number(),
             bytes_up: self.number(),
             bytes_down: self.number(),
+        }
+    }
+
+    fn verdict(&mut self) -> Option<Verdict> {
+        Some(match self.byte()? % 6 {
+            0 => Verdict::SameMachine,
+            1 => Verdict::MovedNic,
+            2 => Verdict::Reverted,
+            3 => Verdict::Copy,
+            4 => Verdict::RestoredBackup,
+            _ => return None,
+        })
+    }
+
+    fn no_identity(&mut self) -> NoIdentity {
+        match self.byte().unwrap_or(0) % 8 {
+            0 => NoIdentity::Blank,
+            1 => NoIdentity::Unreadable,
+            2 => NoIdentity::Foreign {
+                name: self.string(),
+            },
+            3 => NoIdentity::Unusable,
+            4 => NoIdentity::Revoked {
+                name: self.string(),
+            },
+            5 => NoIdentity::Superseded {
+                name: self.string(),
+            },
+            6 => NoIdentity::Sealed {
+                name: self.string(),
+            },
+            _ => NoIdentity::TooLate {
+                name: self.string(),
+            },
         }
     }
 
@@ -295,19 +334,19 @@ impl<'a> Script<'a> {
             }),
             KeyRefused::EdgeNotProven,
         ];
+        let choice = usize::from(self.byte().unwrap_or(0)) % (2 * refusals.len());
+        let refused = refusals.get(choice).copied();
         match self.byte().unwrap_or(0) % 9 {
-            0 | 1 => Phase::NeedEdge,
-            2 => Phase::NeedKey {
-                refused: None,
-                why: NoIdentity::Blank,
+            0 => Phase::NeedEdge,
+            1 => Phase::Held {
+                verdict: self.verdict().unwrap_or(Verdict::Copy),
+                name: self.string(),
+                refused,
             },
-            3 => {
-                let choice = usize::from(self.byte().unwrap_or(0)) % refusals.len();
-                Phase::NeedKey {
-                    refused: Some(refusals[choice]),
-                    why: NoIdentity::Blank,
-                }
-            }
+            2 | 3 => Phase::NeedKey {
+                refused,
+                why: self.no_identity(),
+            },
             4 => Phase::Enrolling,
             5 => Phase::Connecting {
                 attempt: self.u32(),

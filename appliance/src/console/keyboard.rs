@@ -19,6 +19,8 @@ pub enum Stroke {
     Redraw,
     /// Ctrl-E: another service edge.
     Edge,
+    /// Ctrl-R: factory reset.
+    Reset,
     /// Esc, alone.
     Escape,
 }
@@ -81,6 +83,7 @@ impl Keyboard {
             0x15 => Some(Stroke::Clear),
             0x0c => Some(Stroke::Redraw),
             0x05 => Some(Stroke::Edge),
+            0x12 => Some(Stroke::Reset),
             b' '..=b'~' => Some(Stroke::Character(char::from(byte))),
             0xc2..=0xf4 => {
                 self.state = State::Utf8 {
@@ -244,12 +247,12 @@ mod tests {
 
     #[test]
     fn control_keys_are_what_terminals_send() {
-        use Stroke::{Backspace, Clear, Edge, Enter, Redraw};
+        use Stroke::{Backspace, Clear, Edge, Enter, Redraw, Reset};
         let expected = [
-            Enter, Enter, Enter, Backspace, Backspace, Clear, Redraw, Edge,
+            Enter, Enter, Enter, Backspace, Backspace, Clear, Redraw, Edge, Reset,
         ];
         assert_eq!(
-            strokes(b"\r\r\n\n\x08\x7f\x15\x0c\x05\x00\x03\x1a"),
+            strokes(b"\r\r\n\n\x08\x7f\x15\x0c\x05\x12\x00\x03\x1a"),
             expected
         );
     }

@@ -8,8 +8,8 @@
 //!
 //! 1. [`text`]: foreign strings made printable, lines cut and wrapped, durations, amounts, dates.
 //! 2. [`keyboard`]: bytes of a terminal to keystrokes.
-//! 3. [`entry`]: what one terminal's operator has typed so far, checked as it is typed; the part for
-//!    a proxy in [`proxy_entry`].
+//! 3. [`entry`]: what one terminal's operator has typed so far, checked as it is typed; what of a key
+//!    did not count in [`ignored`], the part for a proxy in [`proxy_entry`].
 //! 4. [`sentence`]: each fact, phase and refusal in words, with the remedy.
 //! 5. [`model`]: the state, and what each event does to it.
 //! 6. [`view`]: the live line, and the bytes that put lines on a screen.
@@ -30,6 +30,7 @@ pub mod text;
 pub mod keyboard;
 
 pub mod entry;
+pub mod ignored;
 pub mod proxy_entry;
 
 pub mod sentence;

@@ -1,22 +1,23 @@
 //! The console's state, and what each event does to it. Pure: the caller supplies the time.
 //!
-//! [`facts`] is what PID 1 says, [`phases`] what the connector says, [`typing`] what the operator does.
+//! [`facts`] is what PID 1 says, [`phases`] what the connector says, [`typing`] what the operator does,
+//! [`reset`] what the operator does to erase the machine's identity.
 
 mod facts;
 mod phases;
+mod reset;
 mod typing;
 
 use connector_proto::local::{
     Awaited, Boot, ConnectorStatus, Fact, FromConsole, Ipv6Config, Lease, Phase, Text, ToConsole,
 };
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use self::facts::Wait;
 use self::typing::{Submitted, Terminal};
 use super::entry::Question;
-use super::proxy_entry;
 use super::sentence;
-use super::text::stamp;
+use super::text::{printable, stamp};
 
 /// What can happen to the console.
 #[derive(Debug)]
@@ -76,6 +77,10 @@ pub struct Model {
     problem: Option<(u64, Text<160>)>,
     /// Errors that left a line since the connector was last connected.
     errors_said: Vec<Text<160>>,
+    /// The operator was told how to erase the identity.
+    reset_named: bool,
+    /// The hours left of the certificate when the operator was last warned.
+    warned_left_h: Option<u16>,
 }
 
 /// What is known about the connector.
@@ -140,6 +145,9 @@ impl Model {
         let Connector::Running(status) = &self.connector else {
             return None;
         };
+        if self.is_resetting(terminal) {
+            return Some(Question::Reset);
+        }
         let terminal = self.terminals.get(terminal);
         let other_edge = terminal.is_some_and(|terminal| terminal.other_edge);
         match &status.phase {
@@ -162,10 +170,20 @@ impl Model {
     /// What was typed on a terminal in answer to its question.
     #[must_use]
     pub fn typed_text(&self, terminal: usize, question: Question) -> Zeroizing<String> {
-        self.terminals
-            .get(terminal)
-            .map(|terminal| terminal.entry.text(question))
-            .unwrap_or_default()
+        let Some(terminal) = self.terminals.get(terminal) else {
+            return Zeroizing::default();
+        };
+        match &terminal.reset {
+            Some(answer) if question == Question::Reset => Zeroizing::new(printable(answer)),
+            _ => terminal.entry.text(question, terminal.is_screen()),
+        }
+    }
+
+    /// How many characters of the key that is typed on a terminal did not count.
+    #[must_use]
+    pub fn ignored(&self, terminal: usize) -> u32 {
+        let terminal = self.terminals.get(terminal);
+        terminal.map_or(0, |terminal| terminal.entry.ignored().total())
     }
 
     /// What PID 1 waits for, and since when; the network first, since the clock needs it.
@@ -206,13 +224,8 @@ impl Action {
     /// Wipes what is secret in a message that was sent.
     pub fn wipe(&mut self) {
         match self {
-            Self::Send(FromConsole::Key(key)) => key.zeroize(),
-            Self::Send(FromConsole::ProxyCredentials { user, password }) => {
-                proxy_entry::wipe(user, password);
-            }
-            Self::Send(FromConsole::Edge(_) | FromConsole::Slot(_) | FromConsole::FactoryReset)
-            | Self::Say { .. }
-            | Self::Redraw { .. } => {}
+            Self::Send(message) => message.wipe(),
+            Self::Say { .. } | Self::Redraw { .. } => {}
         }
     }
 }

@@ -108,16 +108,6 @@ impl ProxyEntry {
     }
 }
 
-/// Overwrites user and password of a message that was sent with zeros, in their whole length.
-pub fn wipe(user: &mut Text<PROXY_WORD_MAX>, password: &mut Text<PROXY_WORD_MAX>) {
-    for word in [user, password] {
-        word.clear();
-        while word.push('\0').is_ok() {}
-        // Nobody reads the zeros, which is no reason to leave them out.
-        core::hint::black_box(&*word);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,9 +133,14 @@ mod tests {
 
     #[test]
     fn a_wiped_message_holds_nothing() {
-        let mut user: Text<PROXY_WORD_MAX> = "mona".try_into().unwrap();
-        let mut password: Text<PROXY_WORD_MAX> = "\u{e9}".repeat(64).as_str().try_into().unwrap();
-        wipe(&mut user, &mut password);
+        let mut message = FromConsole::ProxyCredentials {
+            user: "mona".try_into().unwrap(),
+            password: "\u{e9}".repeat(64).as_str().try_into().unwrap(),
+        };
+        message.wipe();
+        let FromConsole::ProxyCredentials { user, password } = message else {
+            panic!("it is another message")
+        };
         for word in [user, password] {
             assert_eq!(word.as_bytes(), [0; PROXY_WORD_MAX]);
         }

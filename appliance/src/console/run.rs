@@ -237,7 +237,10 @@ mod tests {
             panic!("no key came")
         };
         let key = ProvisioningKey::from_data(data).unwrap();
-        assert_eq!(key.to_text(), "brdtc-eufvc-gchbi-idjeg-kflgf-nhrif-tjuke");
+        assert_eq!(
+            key.to_text().as_str(),
+            "brdtc-eufvc-gchbi-idjeg-kflgf-nhrif-tjuke"
+        );
         machine.wait_for(0, "it was typed on pts1");
         machine.stop();
     }
@@ -352,6 +355,8 @@ mod tests {
                 edge: None,
                 proxy: None,
                 recognised: None,
+                foreign_issuer: None,
+                certificate_left_h: None,
                 sessions: 0,
                 sessions_total: 0,
                 bytes_up: 0,

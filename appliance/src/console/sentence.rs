@@ -4,14 +4,19 @@
 //! `Connecting to`, `Connected to`, `Memory:`, `Disconnected from`, `Key refused:` and `Shutting
 //! down`; they stay.
 
-use connector_proto::local::{
-    Awaited, Boot, ClockSource, ConnectorStatus, Fact, FallbackReason, Ipv6Config, KeyRefused,
-    Lease, LeaseOrigin, NoIdentity, Phase, SlotContent, SlotName, SlotReply, SlotStatus,
-};
-use connector_proto::message::EnrolRefusal;
-use connector_proto::message::Verdict;
+mod connector;
 
-use super::text::{bound, date, duration, mebibytes, offset, printable};
+use connector_proto::local::{
+    Awaited, Boot, ClockSource, Fact, FallbackReason, Ipv6Config, Lease, LeaseOrigin, SlotContent,
+    SlotName, SlotReply, SlotStatus,
+};
+
+pub use connector::{
+    NOT_ERASED, RESET_HELP, attempt_failed, bypass, certificate_ends, edge_name, phase, recognised,
+    way,
+};
+
+use super::text::{bound, duration, mebibytes, offset, printable};
 
 /// The sentence a fact leaves on the screen.
 #[must_use]
@@ -209,143 +214,6 @@ pub const fn shutting_down(restart: bool) -> &'static str {
     }
 }
 
-/// The sentence with which the connector enters a phase.
-///
-/// `before` is the phase it comes from; `None` when the connector has just started.
-#[must_use]
-pub fn phase(status: &ConnectorStatus, before: Option<&Phase>) -> String {
-    let edge = edge_name(status);
-    let way = way(status);
-    match &status.phase {
-        Phase::NeedEdge => {
-            "Not enrolled, and no service edge is known. Type its name, as the administrator gave it."
-                .to_owned()
-        }
-        Phase::NeedKey { refused: None, why } => no_identity(why, &edge),
-        Phase::NeedKey { refused: Some(why), .. } | Phase::Held { refused: Some(why), .. } => {
-            refused(*why, &edge)
-        }
-        Phase::Held { verdict, name, refused: None } => held(*verdict, &printable(name), &edge),
-        Phase::Enrolling => format!("Enrolling at {edge}{way} with the key that was typed"),
-        Phase::Connecting { last_error, enrolling, .. } => {
-            let lost = matches!(before, Some(Phase::Connected { .. }));
-            match (lost, last_error.is_empty(), *enrolling) {
-                (true, true, _) => format!("Disconnected from {edge}. Connecting again by itself."),
-                (true, false, _) => {
-                    let why = printable(last_error);
-                    format!("Disconnected from {edge}: {why}. Connecting again by itself.")
-                }
-                (false, _, false) => format!("Connecting to {edge}{way}"),
-                (false, _, true) => format!(
-                    "Connecting to {edge}{way} to enrol. The key is kept and this goes on by itself. \
-                     Ctrl-E: another service edge."
-                ),
-            }
-        }
-        Phase::NeedProxyCredentials { refused } => proxy_asks(status, *refused),
-        Phase::Connected { name, group } => {
-            let (name, group) = (printable(name), printable(group));
-            let way = status.proxy.as_ref().map_or_else(String::new, |_| format!(",{way}"));
-            format!("Connected to {edge} as {name} (group {group}){way}")
-        }
-        Phase::Stuck { text } => format!("The connector cannot go on: {}", printable(text)),
-    }
-}
-
-/// The sentence of a connector that needs a key.
-fn no_identity(why: &NoIdentity, edge: &str) -> String {
-    match why {
-        NoIdentity::Blank => format!(
-            "Not enrolled at {edge}. An administrator makes a key (edge key mint): type it here; \
-             case and dashes do not matter. Ctrl-E: another service edge."
-        ),
-        NoIdentity::Unreadable => {
-            "The state record is not readable, so this machine is not enrolled. Type a new key."
-                .to_owned()
-        }
-        NoIdentity::Foreign { name } => format!(
-            "This machine is a copy of {}. Enrol it as a new connector? Type a key made for it.",
-            printable(name)
-        ),
-        NoIdentity::Unusable => {
-            "The stored certificate and key do not belong together. Type a new key.".to_owned()
-        }
-        NoIdentity::Revoked { name } => format!(
-            "{} was revoked at {edge}. Type a new key to enrol this machine anew.",
-            printable(name)
-        ),
-        NoIdentity::TooLate { name } => format!(
-            "{} was off for too long: its certificate cannot be renewed any more. Type a new key.",
-            printable(name)
-        ),
-    }
-}
-
-/// The sentence of a machine that the edge holds.
-fn held(verdict: Verdict, name: &str, edge: &str) -> String {
-    match verdict {
-        Verdict::Copy => {
-            format!(
-                "This machine is a copy of {name}. Enrol it as a new connector? Type a key made for it."
-            )
-        }
-        Verdict::MovedNic => format!(
-            "{name} has another MAC address than before, and {edge} waits for an administrator to confirm it \
-             (edge connector confirm). Or type a new key."
-        ),
-        Verdict::SameMachine | Verdict::Reverted | Verdict::RestoredBackup => format!(
-            "{name} was restored from a backup on other hardware, and {edge} waits for an administrator to \
-             confirm it (edge connector confirm). Or type a new key."
-        ),
-    }
-}
-
-/// The sentence of a proxy that wants to know who asks.
-fn proxy_asks(status: &ConnectorStatus, refused: bool) -> String {
-    let proxy = status
-        .proxy
-        .as_ref()
-        .map_or_else(String::new, |proxy| format!(" {}", printable(proxy)));
-    if refused {
-        format!(
-            "HTTP proxy{proxy} refuses the user and password it was given. Type others, or ask who \
-             runs it."
-        )
-    } else {
-        format!(
-            "HTTP proxy{proxy} wants a user and a password. Type them: they are kept on this \
-             machine, and the proxy alone is told."
-        )
-    }
-}
-
-/// The sentence for a connection that could not be made.
-#[must_use]
-pub fn attempt_failed(status: &ConnectorStatus, attempt: u32, error: &str) -> String {
-    let (edge, way) = (edge_name(status), way(status));
-    format!(
-        "Attempt {attempt} to connect to {edge}{way} failed: {}",
-        printable(error)
-    )
-}
-
-/// The edge in use, printable, or words for it.
-#[must_use]
-pub fn edge_name(status: &ConnectorStatus) -> String {
-    status
-        .edge
-        .as_ref()
-        .map_or_else(|| "the service edge".to_owned(), |edge| printable(edge))
-}
-
-/// The proxy in use, to follow the edge's name; empty if there is none.
-#[must_use]
-pub fn way(status: &ConnectorStatus) -> String {
-    status.proxy.as_ref().map_or_else(String::new, |proxy| {
-        format!(" through proxy {}", printable(proxy))
-    })
-}
-
 /// The sentence of a network that is up: equal for a lease that was only renewed.
 #[must_use]
 pub fn network_up(lease: &Lease) -> String {
@@ -411,46 +279,7 @@ const fn hint(what: Awaited) -> &'static str {
     }
 }
 
-fn refused(why: KeyRefused, edge: &str) -> String {
-    match why {
-        KeyRefused::ByEdge(EnrolRefusal::KeyUnknown) => {
-            format!("Key refused: {edge} has no such key. {NEW_KEY}")
-        }
-        KeyRefused::ByEdge(EnrolRefusal::KeySpent { max_uses: 1 }) => {
-            format!("Key refused: its only use was spent. {NEW_KEY}")
-        }
-        KeyRefused::ByEdge(EnrolRefusal::KeySpent { max_uses }) => {
-            format!("Key refused: all its {max_uses} uses were spent. {NEW_KEY}")
-        }
-        KeyRefused::ByEdge(EnrolRefusal::KeyExpired { at }) => {
-            format!("Key refused: it expired at {}. {NEW_KEY}", date(at.0))
-        }
-        KeyRefused::ByEdge(EnrolRefusal::KeyRevoked) => {
-            format!("Key refused: an administrator revoked it. {NEW_KEY}")
-        }
-        KeyRefused::ByEdge(EnrolRefusal::RequestInvalid) => format!(
-            "Key refused: {edge} found the enrolment request invalid. No use was spent. Type the key \
-             again; if that does not help, update the older of image and edge."
-        ),
-        KeyRefused::ByEdge(EnrolRefusal::TryLater) => format!(
-            "Key refused: {edge} cannot enrol at the moment. No use was spent. Type the key again in \
-             some minutes."
-        ),
-        KeyRefused::EdgeNotProven => format!(
-            "Key refused: {edge} could not prove that it knows the key. Either it is another edge, or \
-             something between intercepts TLS. Have TLS inspection bypassed for it, check its name \
-             (Ctrl-E types another), then type the key again."
-        ),
-        KeyRefused::Protocol => format!(
-            "Key refused: what {edge} sent is not the protocol of a service edge. Check its name and \
-             port (Ctrl-E types another), then type the key again."
-        ),
-    }
-}
-
 fn mac_text(mac: [u8; 6]) -> String {
     let [a, b, c, d, e, f] = mac;
     format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
 }
-
-const NEW_KEY: &str = "Ask the administrator for a new key (edge key mint), then type it here.";

@@ -26,10 +26,11 @@ pub struct Live {
 pub fn live(model: &Model, terminal: usize, now_us: u64) -> Live {
     if let Some(question) = model.question(terminal) {
         let label = match question {
-            Question::Edge => EDGE_PROMPT,
-            Question::Key => KEY_PROMPT,
-            Question::ProxyUser => USER_PROMPT,
-            Question::ProxyPassword => PASSWORD_PROMPT,
+            Question::Edge => EDGE_PROMPT.to_owned(),
+            Question::Key => key_prompt(model.ignored(terminal)),
+            Question::ProxyUser => USER_PROMPT.to_owned(),
+            Question::ProxyPassword => PASSWORD_PROMPT.to_owned(),
+            Question::Reset => RESET_PROMPT.to_owned(),
         };
         let typed = model.typed_text(terminal, question);
         // One column stays free for the cursor.
@@ -42,6 +43,15 @@ pub fn live(model: &Model, terminal: usize, now_us: u64) -> Live {
     Live {
         text: Zeroizing::new(with_trial(model, status_line(model, now_us), now_us)),
         prompt: false,
+    }
+}
+
+/// Says as well how much of what was typed did not count.
+fn key_prompt(ignored: u32) -> String {
+    match ignored {
+        0 => KEY_PROMPT.to_owned(),
+        1..=999 => format!("Provisioning key ({ignored} ignored): "),
+        _ => "Provisioning key (999+ ignored): ".to_owned(),
     }
 }
 
@@ -152,6 +162,7 @@ fn status_line(model: &Model, now_us: u64) -> String {
         return match submitted.question {
             Question::Edge => "Service edge sent to the connector".to_owned(),
             Question::Key => "Key sent to the connector".to_owned(),
+            Question::Reset => "Erasing this machine's identity".to_owned(),
             Question::ProxyUser | Question::ProxyPassword => {
                 "User and password sent to the connector".to_owned()
             }
@@ -266,6 +277,7 @@ const KEY_PROMPT: &str = "Provisioning key: ";
 const EDGE_PROMPT: &str = "Service edge (name or name:port): ";
 const USER_PROMPT: &str = "Proxy user: ";
 const PASSWORD_PROMPT: &str = "Proxy password: ";
+const RESET_PROMPT: &str = "Type RESET to erase this machine's identity: ";
 
 /// Columns of the live line that an edge's name gets at most.
 const EDGE_COLUMNS: usize = 30;

@@ -4,6 +4,7 @@ use connector_proto::control::{Channel, ConnectorSide};
 use connector_proto::edge_time::Asking;
 use connector_proto::enrol;
 use connector_proto::error::Error as ProtocolError;
+use connector_proto::renew;
 use connector_proto::time::Instant;
 
 use super::{Event, TunnelError};
@@ -23,6 +24,23 @@ pub(super) fn enrolment(
         while let Some(event) = machine.poll_event() {
             events.push(Event::Enrol(event));
         }
+        result
+    });
+    send(stream, || machine.poll_transmit())?;
+    received?;
+    machine.handle_timeout(now).map_err(TunnelError::Protocol)
+}
+
+pub(super) fn renewal(
+    now: Instant,
+    stream: &mut TlsStream,
+    machine: &mut renew::Connector,
+    events: &mut Vec<Event>,
+) -> Result<(), TunnelError> {
+    send(stream, || machine.poll_transmit())?;
+    let received = receive(stream, |bytes| {
+        let result = machine.handle_input(bytes);
+        events.extend(machine.poll_event().map(Event::Renew));
         result
     });
     send(stream, || machine.poll_transmit())?;

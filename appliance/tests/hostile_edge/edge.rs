@@ -6,25 +6,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use appliance::clock;
-use connector_proto::control::{Channel, EdgeEvent, EdgeSide};
+use connector_proto::control::{Channel, EdgeEvent};
 use connector_proto::derive::EnrolSecrets;
 use connector_proto::edge_time;
 use connector_proto::enrol;
-use connector_proto::frame::Deframer;
 use connector_proto::key::ProvisioningKey;
 use connector_proto::message::{
-    ALPN_CONTROL, ALPN_ENROL, ALPN_TIME, Close, CloseCode, EXPORTER_LABEL, EnrolAccepted,
-    EnrolRefusal, Message as _, PathProbe, Ping, Welcome,
+    ALPN_CONTROL, ALPN_ENROL, ALPN_RENEW, ALPN_TIME, EXPORTER_LABEL, EnrolAccepted, EnrolRefusal,
 };
 use connector_proto::record::{EdgeAddresses, Identity, State};
 use connector_proto::time::{UnixMicros, UnixSeconds};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair,
 };
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
+use crate::control::Control;
 use crate::machine::{STEP_MAX, wait_readable, wait_readable_for};
 
 pub type Tls = StreamOwned<ServerConnection, TcpStream>;
@@ -64,13 +64,18 @@ impl TestAuthority {
     /// TLS with a certificate for `name` that is valid from the beginning of year `from` to that of
     /// `until`.
     fn config(&self, name: &str, from: i32, until: i32) -> Arc<ServerConfig> {
+        self.config_for(self, name, from, until)
+    }
+
+    /// The same, for clients of another authority.
+    fn config_for(&self, clients: &Self, name: &str, from: i32, until: i32) -> Arc<ServerConfig> {
         let key = KeyPair::generate().unwrap();
         let mut leaf = CertificateParams::new(vec![name.to_owned()]).unwrap();
         leaf.not_before = rcgen::date_time_ymd(from, 1, 1);
         leaf.not_after = rcgen::date_time_ymd(until, 1, 1);
         let leaf = leaf.signed_by(&key, &self.issuer).unwrap().der().clone();
         let mut roots = RootCertStore::empty();
-        roots.add(self.ca.clone()).unwrap();
+        roots.add(clients.ca.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier =
             WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
@@ -84,7 +89,7 @@ impl TestAuthority {
             .with_client_cert_verifier(verifier)
             .with_single_cert(vec![leaf], key)
             .unwrap();
-        config.alpn_protocols = [ALPN_ENROL, ALPN_CONTROL, ALPN_TIME]
+        config.alpn_protocols = [ALPN_ENROL, ALPN_CONTROL, ALPN_TIME, ALPN_RENEW]
             .map(<[u8]>::to_vec)
             .into();
         Arc::new(config)
@@ -122,6 +127,18 @@ impl HostileEdge {
 
     pub fn back_to(&self, edge: &Self) -> Self {
         self.with(&edge.authority, LOOPBACK, 1999, 4095)
+    }
+
+    /// The same edge, which takes the connectors of `edge`'s authority in.
+    pub fn with_clients_of(&self, edge: &Self) -> Self {
+        let config = self
+            .authority
+            .config_for(&edge.authority, LOOPBACK, 1999, 4095);
+        Self {
+            listener: self.listener.try_clone().unwrap(),
+            authority: self.authority.clone(),
+            config,
+        }
     }
 
     fn with(&self, authority: &Arc<TestAuthority>, name: &str, from: i32, until: i32) -> Self {
@@ -169,7 +186,7 @@ impl HostileEdge {
 
     /// Takes the next connection for `alpn`. One for something else is dropped, and comes again; one
     /// that the connector gave up is gone.
-    fn accept(&self, alpn: &[u8]) -> Tls {
+    pub fn accept(&self, alpn: &[u8]) -> Tls {
         loop {
             assert!(wait_readable(&self.listener), "nobody comes");
             let (socket, _) = self.listener.accept().unwrap();
@@ -242,11 +259,9 @@ impl HostileEdge {
         if let Answer::Refuse(reason) = answer {
             return machine.refuse(reason);
         }
-        let request = CertificateSigningRequestParams::from_der(&csr.into()).unwrap();
-        let certificate = request.signed_by(&self.authority.issuer).unwrap();
         machine
             .accept(&EnrolAccepted {
-                certificate: certificate.der(),
+                certificate: &self.issue(csr),
                 connector_id: [1; 16],
                 name: "mumbai-01",
                 group: "Mumbai",
@@ -255,37 +270,51 @@ impl HostileEdge {
             .unwrap();
     }
 
+    /// A certificate for what is requested.
+    pub fn issue(&self, csr: &[u8]) -> Vec<u8> {
+        let request = CertificateSigningRequestParams::from_der(&csr.into()).unwrap();
+        let certificate = request.signed_by(&self.authority.issuer).unwrap();
+        certificate.der().to_vec()
+    }
+
+    /// The CA certificate.
+    pub fn ca(&self) -> &[u8] {
+        &self.authority.ca
+    }
+
     /// Takes a control channel, welcomes the connector on it and answers its path probe.
     pub fn welcome(&self) -> Tls {
+        self.established().tls
+    }
+
+    /// The same, to go on with.
+    pub fn established(&self) -> Control {
         let mut control = self.greet();
-        control.read_until(|control, read| {
-            control.send();
-            read == PathProbe::ID
-        });
-        control.tls
+        control.answer_path_probe();
+        control
     }
 
     /// Takes a control channel and welcomes the connector on it. What the connector says then is for
     /// the test to answer.
     pub fn greet(&self) -> Control {
+        let mut control = self.meet();
+        control.welcome();
+        control
+    }
+
+    /// Takes a control channel and reads the connector's hello.
+    pub fn meet(&self) -> Control {
         let tls = self.accept(ALPN_CONTROL);
         let channel = Channel::edge(clock::now(), 1);
-        let mut control = Control { tls, channel };
-        control.read_until(|control, _| {
-            matches!(
-                control.channel.poll_event(),
-                Some(EdgeEvent::Greeted { .. })
-            )
-        });
-        // No delay between attempts: the test waits for them.
-        let welcome = Welcome {
-            name: "mumbai-01",
-            group: "Mumbai",
-            reconnect_spread_ms: 0,
-            reconnect_cap_ms: 0,
+        let mut control = Control {
+            tls,
+            channel,
+            greeted: None,
         };
-        control.channel.welcome(&welcome).unwrap();
-        control.send();
+        control.read_until(|control, _| {
+            control.greeted = control.channel.poll_event();
+            matches!(control.greeted, Some(EdgeEvent::Greeted { .. }))
+        });
         control
     }
 
@@ -305,8 +334,15 @@ impl HostileEdge {
 
     /// The state record of a connector that is enrolled at the edge `host`.
     pub fn enrolled_state(&self, host: &str) -> State {
+        self.enrolled_state_dated(host, 1999, 4095)
+    }
+
+    /// The same, with a certificate for the years from `from` to `until`.
+    pub fn enrolled_state_dated(&self, host: &str, from: i32, until: i32) -> State {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(Vec::new()).unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.not_before = rcgen::date_time_ymd(from, 1, 1);
+        params.not_after = rcgen::date_time_ymd(until, 1, 1);
         let certificate = params.signed_by(&key, &self.authority.issuer).unwrap();
         State {
             next: None,
@@ -320,7 +356,7 @@ impl HostileEdge {
                 connector_id: [1; 16],
                 name: "mumbai-01".into(),
                 group: "Mumbai".into(),
-                grant_key: [2; 32],
+                grant_key: grant_key_pair().public_key().as_ref().try_into().unwrap(),
             }),
             last_good_time: 0,
             edge_addresses: EdgeAddresses::new(),
@@ -329,66 +365,7 @@ impl HostileEdge {
     }
 }
 
-/// A control channel, driven step by step.
-pub struct Control {
-    pub tls: Tls,
-    pub channel: Channel<EdgeSide>,
-}
-
-impl Control {
-    /// Reads, and hands what was read to the channel, until the test is content with the id of a
-    /// message.
-    pub fn read_until(&mut self, mut is_content: impl FnMut(&mut Self, u16) -> bool) {
-        let mut deframer = Deframer::new();
-        let mut buffer = [0; 8192];
-        loop {
-            let len = self.tls.read(&mut buffer).unwrap();
-            assert_ne!(len, 0, "the connector closed");
-            let now = clock::now();
-            self.channel.handle_input(now, &buffer[..len]).unwrap();
-            let mut bytes = &buffer[..len];
-            while let Some(frame) = deframer.next(&mut bytes).unwrap() {
-                let id = frame.id;
-                if is_content(self, id) {
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Waits for a ping; its answer waits to be sent.
-    pub fn read_ping(&mut self) {
-        self.read_until(|_, id| id == Ping::ID);
-    }
-
-    /// Sends what the channel has to say.
-    pub fn send(&mut self) {
-        while let Some(bytes) = self.channel.poll_transmit() {
-            self.tls.write_all(&bytes).unwrap();
-        }
-    }
-
-    /// Closes with a reason of the test's own.
-    pub fn close(mut self, code: CloseCode) {
-        self.channel.close(code);
-        self.send();
-        // Nothing of what it said is left unread, which would reset the connection.
-        let _ = self.tls.read_to_end(&mut Vec::new());
-    }
-}
-
-/// Reads to the end and returns the code of the connector's farewell.
-pub fn farewell(tls: &mut Tls) -> Option<CloseCode> {
-    let mut bytes = Vec::new();
-    // The connector may end without close_notify: it has broken off.
-    let _ = tls.read_to_end(&mut bytes);
-    let mut deframer = Deframer::new();
-    let mut input = bytes.as_slice();
-    let mut code = None;
-    while let Some(frame) = deframer.next(&mut input).unwrap() {
-        if frame.id == Close::ID {
-            code = Some(Close::decode(frame).unwrap().code);
-        }
-    }
-    code
+/// What signs this edge's grants.
+pub fn grant_key_pair() -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap()
 }

@@ -2,22 +2,21 @@
 
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::FileExt as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use appliance::event_loop::{Exit, run};
 use appliance::local_channel::LocalChannel;
-use appliance::store::Store;
+use appliance::store::{NoTpm, Store};
 use connector_proto::key::ProvisioningKey;
 use connector_proto::limits::LOCAL_MAX;
 use connector_proto::local::{
-    self, EdgeSample, FromConnector, FromConsole, Lease, LeaseOrigin, Network, Phase, Servers,
-    StartDescriptors, ToConnector,
+    self, ConnectorStatus, EdgeSample, FromConnector, FromConsole, Lease, LeaseOrigin, Network,
+    Phase, Servers, StartDescriptors, ToConnector,
 };
 use connector_proto::message::Fingerprint;
-use connector_proto::record::{self, Record, State};
+use connector_proto::record::State;
 use connector_sys::packet_channel::{self, Received};
 
 use crate::edge::{HostileEdge, KEY};
@@ -47,13 +46,19 @@ impl Machine {
     /// A machine whose state record says `state`, with a right clock and this network.
     pub fn start_enrolled(state: State, network: Network) -> Self {
         let disk = partition::blank();
-        let record = Record {
-            generation: 1,
-            state,
-        };
-        disk.write_all_at(&record::emit(&record).unwrap(), 0)
-            .unwrap();
+        open(&disk).save(state).unwrap();
         let machine = Self::boot(None, disk);
+        machine.send(&ToConnector::Clock { is_right: true }, None);
+        machine.send_network(Some(network));
+        machine
+    }
+
+    /// The same on a disk that takes no write.
+    pub fn start_write_protected(state: State, network: Network) -> Self {
+        let disk = partition::blank();
+        open(&disk).save(state).unwrap();
+        let path = format!("/proc/self/fd/{}", disk.as_raw_fd());
+        let machine = Self::boot(None, File::open(path).unwrap());
         machine.send(&ToConnector::Clock { is_right: true }, None);
         machine.send_network(Some(network));
         machine
@@ -67,19 +72,13 @@ impl Machine {
             connector,
             disk,
         };
-        let fingerprint = Fingerprint {
-            mac: [2; 6],
-            smbios_uuid: [3; 16],
-            vm_generation: [0; 16],
-            tpm: [0; 32],
-        };
         let start = ToConnector::Start {
             descriptors: StartDescriptors {
                 state: true,
                 tpm: false,
             },
             edge: edge.map(|edge| edge.parse().unwrap()),
-            fingerprint,
+            fingerprint: FINGERPRINT,
             version: "0.0.0".parse().unwrap(),
         };
         machine.send(&start, Some(&machine.disk.try_clone().unwrap().into()));
@@ -105,6 +104,14 @@ impl Machine {
     pub fn wait_for(&self, wanted: impl Fn(&Phase) -> bool) {
         self.wait_for_message(|message| match message {
             FromConnector::Status(status) => wanted(&status.phase).then_some(()),
+            FromConnector::Time(_) => None,
+        });
+    }
+
+    /// Waits for a status that is as `wanted`.
+    pub fn wait_for_status(&self, wanted: impl Fn(&ConnectorStatus) -> bool) {
+        self.wait_for_message(|message| match message {
+            FromConnector::Status(status) => wanted(status).then_some(()),
             FromConnector::Time(_) => None,
         });
     }
@@ -153,14 +160,30 @@ impl Machine {
 
     /// What is on the disk.
     pub fn record(&self) -> State {
-        let disk = self.disk.try_clone().unwrap().into();
-        Store::open(Some(disk)).unwrap().state().clone()
+        open(&self.disk).state().clone()
     }
 
     pub fn stop(self) {
         self.send(&ToConnector::Stop, None);
         assert!(matches!(self.connector.join().unwrap(), Exit::Stopped));
     }
+}
+
+/// The machine's SMBIOS UUID.
+const UUID: [u8; 16] = [3; 16];
+/// Its evidence when it starts.
+pub const FINGERPRINT: Fingerprint = Fingerprint {
+    mac: [2; 6],
+    smbios_uuid: UUID,
+    vm_generation: [4; 16],
+    tpm: [0; 32],
+};
+
+fn open(disk: &File) -> Store {
+    let disk = disk.try_clone().unwrap().into();
+    Store::open(Some(disk), UUID, Box::new(NoTpm))
+        .unwrap()
+        .store
 }
 
 /// An address that this process does not have.

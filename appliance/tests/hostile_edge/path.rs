@@ -8,7 +8,8 @@ use connector_proto::local::{Phase, Servers};
 use connector_proto::message::{CloseCode, Message as _, PathProbe};
 use connector_proto::record::EdgeAddresses;
 
-use crate::edge::{Control, HostileEdge};
+use crate::control::Control;
+use crate::edge::HostileEdge;
 use crate::machine::{LOOPBACK, Machine, OUTSIDE, network};
 
 #[test]

@@ -89,7 +89,7 @@ impl Enrolled {
     }
 
     fn pinned(&self) -> Pinned {
-        Pinned::new(&self.state, self.identity()).unwrap()
+        Pinned::in_use(&self.state).unwrap().unwrap()
     }
 
     fn start_control(&self) -> Result<Control<'_>, TunnelError> {
@@ -107,16 +107,18 @@ impl Enrolled {
             let events;
             (control, events) = control.turn()?;
             for event in events {
-                if let Event::Control(ControlEvent::Welcomed { group, .. }) = event {
-                    control.group = group;
-                    return Ok(control);
-                }
+                control.take(event);
+            }
+            // Answered behind the ratchet value: the edge offers sessions.
+            let channel = control.tunnel.control();
+            if channel.is_some_and(|channel| channel.round_trip().is_some()) {
+                return Ok(control);
             }
             wait(|watch| control.tunnel.watch(watch, TUNNEL));
         }
     }
 
-    /// A control channel on which the edge has welcomed the connector.
+    /// A control channel on which the edge offers sessions.
     pub fn control(&self) -> Control<'_> {
         self.start_control()
             .unwrap_or_else(|error| panic!("{error}"))
@@ -144,6 +146,19 @@ impl Control<'_> {
         let mut events = Vec::new();
         let tunnel = self.tunnel.turn(clock::now(), &mut events)?;
         Ok((Self { tunnel, ..self }, events))
+    }
+
+    /// Stores the ratchet value, and asks whether the edge has heard so.
+    fn take(&mut self, event: Event) {
+        let channel = self.tunnel.control();
+        match (event, channel) {
+            (Event::Control(ControlEvent::Welcomed { group, .. }), _) => self.group = group,
+            (Event::Control(ControlEvent::Ratchet { step, .. }), Some(channel)) => {
+                channel.ratchet_stored(step).unwrap();
+                channel.probe(clock::now());
+            }
+            _ => {}
+        }
     }
 
     /// Takes the session that the edge offers, and carries it to its end.

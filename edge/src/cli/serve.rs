@@ -8,11 +8,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::output::Output;
 use crate::config::{Config, DataDir};
 use crate::server::{Edge, Running};
-use crate::{Error, log_sink};
+use crate::{Error, descriptors, log_sink};
 
 /// Serves until SIGTERM or SIGINT. Prints one line when ready, with the addresses in use.
 pub(super) fn run(data: DataDir, listen: SocketAddr, proxy: SocketAddr) -> Result<Output, Error> {
     log_sink::start();
+    descriptors::raise_limit();
     let runtime = tokio::runtime::Runtime::new().map_err(Error::io("starting threads"))?;
     runtime.block_on(serve(Config {
         data,

@@ -35,6 +35,7 @@ impl Control<'_> {
             );
             return self.machine.close(CloseCode::TimedOut);
         };
+        self.waiting = None;
         let decided = async {
             let value = fresh_value()?;
             Ok::<_, Error>((self.decide(&hello, value).await?, value))

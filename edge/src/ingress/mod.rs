@@ -21,13 +21,13 @@ use tokio::time::timeout;
 
 use crate::acceptor::{accept_failed, watch_peer};
 use crate::broker::{Carrier, Command, Expected, Outcome, Slot, Tunnel};
-use crate::config::{HEAD_MAX, HEAD_TIME_MAX, PROXY_CONNECTIONS_MAX, SESSION_OPEN_MAX, WRITE_MAX};
+use crate::config::{HEAD_MAX, HEAD_TIME_MAX, SESSION_OPEN_MAX, WRITE_MAX};
 use crate::relay::{Upload, relay};
 use crate::server::{Alive, Shared, stopped};
 use crate::store::applications::{Denied, Target};
 use crate::store::audit::Entry;
 use crate::text::{hex, printable};
-use crate::{Error, clock};
+use crate::{Error, clock, descriptors};
 use head::{Form, Request};
 use response::{Refusal, Status};
 
@@ -38,7 +38,7 @@ pub(crate) async fn run(
     mut stop: watch::Receiver<bool>,
     alive: Alive,
 ) {
-    let places = Arc::new(Semaphore::new(PROXY_CONNECTIONS_MAX));
+    let places = Arc::new(Semaphore::new(descriptors::users_max()));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,

@@ -29,6 +29,7 @@ impl Facts {
         facts.line("kernel", &kernel.version);
         for (name, value) in [
             ("kernel-source-sha256", &kernel.source_sha256),
+            ("kernel-patches-sha256", &kernel.patches_sha256),
             ("kernel-config-sha256", &kernel.config_sha256),
             ("kernel-compiler", &kernel.compiler),
             ("kernel-recipe", &kernel.recipe),

@@ -2,7 +2,7 @@
 
 use super::Progress;
 use super::error::{At as _, Error, LOG_TAIL_LINES};
-use kernel_config::Request;
+use kernel_config::{Patch, Request};
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -28,6 +28,8 @@ pub(super) struct Build<'a> {
     pub(super) built_at: &'a str,
     /// Name of the source package.
     pub(super) package: &'a str,
+    /// What is changed in the source, in this order.
+    pub(super) patches: &'a [Patch],
 }
 
 impl Build<'_> {
@@ -41,6 +43,8 @@ impl Build<'_> {
         File::create(self.log).at(self.log)?;
         progress(Progress::Step("unpacking the source"));
         self.unpack(deb)?;
+        progress(Progress::Step("patching the source"));
+        self.patch()?;
         progress(Progress::Step("resolving the configuration"));
         self.configure(request)?;
         progress(Progress::Step("compiling"));
@@ -74,6 +78,21 @@ impl Build<'_> {
                 .arg(self.scratch),
             &mut |_| {},
         )
+    }
+
+    /// Applies each patch to the letter: a hunk that does not fit where it says stops the build. `patch` would else
+    /// look for a similar place, and take a patch that is upstream for one to be undone.
+    fn patch(&self) -> Result<(), Error> {
+        for patch in self.patches {
+            let file = self.scratch.join(patch.name);
+            fs::write(&file, patch.text).at(&file)?;
+            let mut command = Command::new("patch");
+            command.args(["-p1", "--batch", "--forward", "--fuzz=0"]);
+            command.args(["--no-backup-if-mismatch", "--reject-file=-", "-d"]);
+            command.arg(self.source()).arg("-i").arg(&file);
+            self.step(&format!("patch {}", patch.name), &mut command, &mut |_| {})?;
+        }
+        Ok(())
     }
 
     fn configure(&self, request: &Request) -> Result<(), Error> {
@@ -250,6 +269,7 @@ mod tests {
             object_count: &count,
             built_at: "T",
             package: "linux",
+            patches: PATCHES,
         });
     }
 
@@ -273,6 +293,40 @@ mod tests {
             "kernel/x.c:1: warning: y",
         ] {
             assert!(!is_object(line), "{line}");
+        }
+    }
+
+    /// Two lines of context and one that is changed.
+    const PATCHES: &[Patch] = &[Patch {
+        name: "0001-x.patch",
+        text: "why\n\n--- a/x.c\n+++ b/x.c\n@@ -1,3 +1,3 @@\n one\n-two\n+2\n three\n",
+    }];
+
+    #[test]
+    fn a_patch_is_applied_where_it_says_and_nowhere_else() {
+        for (before, after) in [
+            ("one\ntwo\nthree\n", Some("one\n2\nthree\n")),
+            // Applied already, context that differs, no such file.
+            ("one\n2\nthree\n", None),
+            ("ONE\ntwo\nthree\n", None),
+            ("", None),
+        ] {
+            with_build(|build| {
+                fs::create_dir(build.source()).unwrap();
+                let file = build.source().join("x.c");
+                if !before.is_empty() {
+                    fs::write(&file, before).unwrap();
+                }
+                match (build.patch(), after) {
+                    (Ok(()), Some(after)) => {
+                        assert_eq!(fs::read_to_string(file).unwrap(), after);
+                    }
+                    (Err(Error::Make { step, .. }), None) => {
+                        assert!(step.starts_with("patch 0001-x.patch"), "{step}");
+                    }
+                    (result, _) => panic!("{before:?}: {result:?}"),
+                }
+            });
         }
     }
 

@@ -26,7 +26,7 @@ pub enum Error {
         /// What the system said.
         error: io::Error,
     },
-    /// A step of the build failed.
+    /// A step of the build failed: a patch that does not fit, or a compiler that does not compile.
     Make {
         /// Which one.
         step: String,

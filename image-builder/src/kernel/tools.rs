@@ -15,6 +15,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("gcc", "gcc"),
     ("ld", "binutils"),
     ("make", "make"),
+    ("patch", "patch"),
     ("tar", "tar"),
     ("xz", "xz-utils"),
     ("zstd", "zstd"),

@@ -92,7 +92,8 @@ pub fn qemu(connector: &Connector) -> Command {
         ("-device", "i6300esb".into()),
         ("-action", "watchdog=reset".into()),
         ("-device", "virtio-rng-pci".into()),
-        ("-device", "vmgenid,guid=auto".into()),
+        // The machine's own. Random at each start, it would say each time that the machine was reverted.
+        ("-device", format!("vmgenid,guid={}", connector.uuid())),
         ("-vga", "std".into()),
         ("-display", "none".into()),
         ("-serial", "mon:stdio".into()),

@@ -102,6 +102,7 @@ fn provenance() -> Provenance {
         kernel: KernelFacts {
             version: "6.12.1-1~deb12u1".into(),
             source_sha256: Some("ab".repeat(32)),
+            patches_sha256: Some("ee".repeat(32)),
             config_sha256: Some("cd".repeat(32)),
             compiler: Some("gcc 12".into()),
             recipe: None,

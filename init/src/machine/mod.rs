@@ -1,10 +1,12 @@
 //! The event loop of PID 1: everything that can wake it, and what it then does.
 //!
-//! [`services`] starts, tells and reaps; [`environment`] deals with disks and buttons,
+//! [`services`] starts, tells and reaps; [`environment`] deals with disks and buttons, [`evidence`] with
+//! what the machine is known by,
 //! [`network`] and [`ipv6`] with the NIC;
 //! [`settings`] with what was set; [`time`] with the clock; [`slots`] and [`slot_requests`] with the system slots.
 
 mod environment;
+mod evidence;
 mod ipv6;
 mod network;
 mod services;
@@ -18,6 +20,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
+use connector_proto::message::Fingerprint;
 use connector_proto::time::Instant;
 use rustix::event::{PollFd, PollFlags};
 
@@ -81,6 +84,8 @@ pub struct Machine {
     buttons: Vec<(PathBuf, File)>,
     settings: SettingsSearch,
     state_disk: StateDisk,
+    /// What the machine was known by when that was looked at last.
+    evidence: Option<Fingerprint>,
     slots: Slots,
     time: Time,
     watchdog: Option<Watchdog>,
@@ -111,6 +116,7 @@ impl Machine {
             buttons: Vec::new(),
             settings: SettingsSearch::new(),
             state_disk: StateDisk::new(now),
+            evidence: None,
             slots: Slots::new(),
             time: Time::new(clock_floor),
             watchdog: Watchdog::arm(now),
@@ -155,12 +161,16 @@ impl Machine {
             Event::Link => self.look_at_links(now),
             Event::Device => {
                 self.device_events.drain();
+                self.check_evidence(now);
                 self.look_at_devices(now);
                 self.look_for_settings(now);
             }
             Event::Settings => self.hear_settings(),
             Event::Button(index) => self.read_button(now, index),
-            Event::ClockSet => self.clock_was_set(now),
+            Event::ClockSet => {
+                self.check_evidence(now);
+                self.clock_was_set(now);
+            }
             Event::Synced => {
                 self.sync = None;
                 self.supervisor.handle_synced(now);

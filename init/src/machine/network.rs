@@ -113,6 +113,7 @@ impl Machine {
         log::info!("NIC {} with MAC {mac:02x?}", link.name);
         let letters = self.hub.nic_found(now, &link.name, mac);
         self.deliver(letters);
+        self.check_evidence(now);
         self.start_on_nic(now, true);
         self.supervisor.handle_condition(now, Condition::Nic);
     }

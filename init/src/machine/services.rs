@@ -3,23 +3,20 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use connector_proto::local::{
-    FromConnector, FromConsole, FromNetd, FromTimed, StartDescriptors, ToConnector, text,
-};
-use connector_proto::message::Fingerprint;
+use connector_proto::local::{FromConnector, FromConsole, FromNetd, FromTimed};
 use connector_proto::time::Instant;
 use rustix::process::Signal;
 use rustix::system::RebootCommand;
 
 use super::Machine;
 use crate::channel::Received;
-use crate::hardware;
 use crate::hub::{Hub, Letter, SLOT_START};
 use crate::logger;
 use crate::process::{Process, reap, wake_pipe};
 use crate::service::Service;
 use crate::supervisor::Action;
 use crate::terminals;
+use crate::wipe;
 
 /// Messages taken from one service in one go, so that a chatty one does not keep PID 1.
 const MESSAGES_MAX: usize = 16;
@@ -89,24 +86,7 @@ impl Machine {
             }
             Service::Netd => self.send_netd_start()?,
             Service::Timed => {}
-            Service::Connector => {
-                let state = self.state_disk.descriptor()?;
-                let start = ToConnector::Start {
-                    descriptors: StartDescriptors {
-                        state: state.is_some(),
-                        tpm: false,
-                    },
-                    edge: self.hub.settings().edge.clone(),
-                    fingerprint: Fingerprint {
-                        mac: self.network.mac().unwrap_or_default(),
-                        smbios_uuid: hardware::smbios_uuid(),
-                        ..Fingerprint::default()
-                    },
-                    version: text(&self.build.version),
-                };
-                let descriptors = state.into_iter().collect();
-                self.send(service, SLOT_START, &start, descriptors)?;
-            }
+            Service::Connector => self.send_connector_start()?,
         }
         let letters = self.hub.greeting(service);
         self.deliver(letters);
@@ -114,29 +94,30 @@ impl Machine {
     }
 
     /// Sends letters to those of their addressees that run. The others are told when they start.
-    pub(super) fn deliver(&mut self, letters: Vec<Letter>) {
-        for letter in letters {
+    pub(super) fn deliver(&mut self, mut letters: Vec<Letter>) {
+        for letter in &mut letters {
             let (service, result) = match letter {
                 Letter::Console(slot, message) => (
                     Service::Console,
-                    self.send(Service::Console, slot, &message, Vec::new()),
+                    self.send(Service::Console, *slot, message, Vec::new()),
                 ),
                 Letter::Netd(slot, message) => (
                     Service::Netd,
-                    self.send(Service::Netd, slot, &message, Vec::new()),
+                    self.send(Service::Netd, *slot, message, Vec::new()),
                 ),
                 Letter::Timed(slot, message) => (
                     Service::Timed,
-                    self.send(Service::Timed, slot, &message, Vec::new()),
+                    self.send(Service::Timed, *slot, message, Vec::new()),
                 ),
                 Letter::Connector(slot, message) => (
                     Service::Connector,
-                    self.send(Service::Connector, slot, &message, Vec::new()),
+                    self.send(Service::Connector, *slot, message, Vec::new()),
                 ),
             };
             if let Err(error) = result {
                 log::warn!("cannot tell {}: {error}", service.name());
             }
+            wipe::letter(letter);
         }
     }
 
@@ -155,6 +136,21 @@ impl Machine {
 
     /// Takes what a service sent, and sends it what waits.
     pub(super) fn serve_channel(&mut self, now: Instant, service: Service) {
+        self.take_messages(now, service);
+        if service == Service::Console {
+            // What it passed on may have been a key.
+            wipe::stack();
+        }
+        if let Some(process) = &mut self.processes[service.index()]
+            && let Err(error) = process.channel.flush()
+        {
+            log::warn!("cannot tell {}: {error}", service.name());
+        }
+    }
+
+    // Its frame is to be gone when the stack is wiped.
+    #[inline(never)]
+    fn take_messages(&mut self, now: Instant, service: Service) {
         for _ in 0..MESSAGES_MAX {
             let is_more = match service {
                 Service::Console => self.take(service, |machine, message, descriptors| {
@@ -189,11 +185,6 @@ impl Machine {
             if !is_more {
                 break;
             }
-        }
-        if let Some(process) = &mut self.processes[service.index()]
-            && let Err(error) = process.channel.flush()
-        {
-            log::warn!("cannot tell {}: {error}", service.name());
         }
     }
 

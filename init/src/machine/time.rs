@@ -10,7 +10,6 @@ use connector_proto::local::{ClockSource, EdgeSample, Sample};
 use connector_proto::record::{self, SLOT_LEN, SLOTS};
 use connector_proto::time::Instant;
 use connector_sys::clock_adjust::{self, Adjustment};
-use zeroize::Zeroizing;
 
 use super::Machine;
 use crate::clock::{self, ClockWatch, RealMicros};
@@ -125,7 +124,7 @@ impl Machine {
         }
     }
 
-    fn tell_policy(&mut self, now: Instant, input: Input<'_>) {
+    pub(super) fn tell_policy(&mut self, now: Instant, input: Input<'_>) {
         self.time.policy.handle(clock::read(), input);
         self.follow_policy(now);
     }
@@ -201,9 +200,9 @@ fn slew(offset_us: i64, bound_us: u32, interval: Duration) {
     }
 }
 
-/// The record also holds keys: what was read is wiped.
+/// Without the device secret, which lies behind the slots: PID 1 opens no record.
 fn last_good_time(partition: &File) -> io::Result<Option<u64>> {
-    let mut bytes = Zeroizing::new(vec![0; SLOTS * SLOT_LEN]);
+    let mut bytes = vec![0; SLOTS * SLOT_LEN];
     partition.read_exact_at(&mut bytes, 0)?;
     Ok(record::last_good_time(&bytes))
 }

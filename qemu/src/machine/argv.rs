@@ -48,12 +48,21 @@ impl Machine {
             let name = format!("name={},string=", item.name);
             argv.pair("-fw_cfg", join(&[name.as_ref(), &value]));
         }
-        if self.vm_generation_id {
-            argv.pair("-device", "vmgenid,guid=auto");
+        if let Some(generation) = &self.vm_generation {
+            argv.pair("-device", format!("vmgenid,guid={generation}"));
+        }
+        if let Some(path) = &self.tpm {
+            let options = "socket,id=chrtpm,server=off,path=".as_ref();
+            argv.pair("-chardev", join(&[options, &escaped(path)]));
+            argv.pair("-tpmdev", "emulator,id=tpm0,chardev=chrtpm");
+            argv.pair("-device", "tpm-tis,tpmdev=tpm0");
         }
         if self.watchdog {
             argv.pair("-device", "i6300esb");
             argv.pair("-action", "watchdog=reset");
+        }
+        if let Some(name) = &self.snapshot {
+            argv.pair("-loadvm", name);
         }
         argv.0
     }

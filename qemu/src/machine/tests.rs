@@ -29,14 +29,18 @@ fn a_full_machine_yields_exactly_this_command_line() {
 -chardev socket,id=qmp,server=off,path=/vm/qmp
 -mon chardev=qmp,mode=control
 -fw_cfg name=opt/outgate/edge,string=edge.outgate.example
--device vmgenid,guid=auto
+-device vmgenid,guid=4f757467-6174-6500-8000-0000000000a1
+-chardev socket,id=chrtpm,server=off,path=/vm/tpm
+-tpmdev emulator,id=tpm0,chardev=chrtpm
+-device tpm-tis,tpmdev=tpm0
 -device i6300esb
--action watchdog=reset";
+-action watchdog=reset
+-loadvm before";
     assert_eq!(lines(&full()), expected);
 }
 
 #[test]
-fn an_empty_machine_has_no_devices_but_the_generation_id() {
+fn an_empty_machine_has_no_devices() {
     let expected = "\
 -nodefaults
 -no-user-config
@@ -46,8 +50,7 @@ fn an_empty_machine_has_no_devices_but_the_generation_id() {
 -cpu max
 -smp 1
 -m 128
--rtc base=utc
--device vmgenid,guid=auto";
+-rtc base=utc";
     assert_eq!(lines(&Machine::new(Accelerator::Kvm)), expected);
 }
 
@@ -93,7 +96,6 @@ fn each_bus_names_its_controller_before_the_disk() {
         (DiskBus::Virtio, "virtio-blk-pci,drive=disk0,bootindex=0"),
     ] {
         let mut machine = Machine::new(Accelerator::Tcg);
-        machine.vm_generation_id = false;
         machine.disk = Some(Disk {
             path: "/d".into(),
             format: DiskFormat::Raw,
@@ -191,7 +193,9 @@ fn full() -> Machine {
             value: "edge.outgate.example".into(),
         }],
         rtc: Rtc::At("2038-01-20T00:00:00".into()),
-        vm_generation_id: true,
+        vm_generation: Some("4f757467-6174-6500-8000-0000000000a1".into()),
+        snapshot: Some("before".into()),
+        tpm: Some("/vm/tpm".into()),
         watchdog: true,
         uuid: Some("4f757467-6174-6500-8000-000000000001".into()),
         restart_on_reset: false,

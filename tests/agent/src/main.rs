@@ -9,6 +9,7 @@
 //! - `kill NAME`: SIGKILL to each process of that name;
 //! - `log`: the kernel's log, into which init's and the services' lines go, each with its stamp in
 //!   microseconds since the start;
+//! - `random`: 32 bytes of the kernel's random generator, in hex;
 //! - `open PATH`: lets every process read that device;
 //! - `time`: the wall clock in seconds since 1970.
 //!
@@ -20,7 +21,7 @@
 mod update;
 
 use std::fs::{self, File, Permissions};
-use std::io::{BufRead as _, BufReader, Write};
+use std::io::{BufRead as _, BufReader, Read as _, Write};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -113,6 +114,7 @@ fn serve() -> std::io::Result<()> {
             "clock" => clock(&mut answers, argument)?,
             "log" => log(&mut answers)?,
             "time" => writeln!(answers, "{}", clock_gettime(ClockId::Realtime).tv_sec)?,
+            "random" => random(&mut answers)?,
             "open" => open(&mut answers, argument)?,
             "kill" => kill(&mut answers, argument)?,
             "" => continue,
@@ -198,6 +200,13 @@ fn kill(answers: &mut impl Write, name: &str) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn random(answers: &mut impl Write) -> std::io::Result<()> {
+    let mut bytes = [0; 32];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    writeln!(answers, "{hex}")
 }
 
 fn open(answers: &mut impl Write, path: &str) -> std::io::Result<()> {

@@ -87,6 +87,15 @@ fn everything_else_is_named() {
 }
 
 #[test]
+fn a_restored_machine_may_announce_itself_to_its_neighbours_and_no_further() {
+    let policy = Policy::lab::<SocketAddr>(&[]).of_restored_machines();
+    assert_eq!(policy.violations(&[sent(icmpv6(136, "ff02::1", 255))]), []);
+    for frame in [icmpv6(136, "ff02::1", 64), icmpv6(134, "ff02::1", 255)] {
+        assert_eq!(policy.violations(&[sent(frame)]).len(), 1);
+    }
+}
+
+#[test]
 fn repetitions_are_counted_and_what_the_guest_received_is_not_its_fault() {
     let policy = Policy {
         ipv6: false,

@@ -1,4 +1,4 @@
-//! A server that runs in a namespace, in the foreground, and what it says.
+//! A server that runs in a namespace, or on the host, in the foreground, and what it says.
 
 use std::ffi::OsString;
 use std::fs;
@@ -55,9 +55,32 @@ impl Daemon {
         arguments: &[&str],
         ready: &str,
     ) -> Result<Self, ForeignError> {
-        let program = programs::find(name)?;
         let mut words = namespace.enter();
         words.extend(before.iter().map(OsString::from));
+        Self::start_in(words, folder, name, arguments, ready)
+    }
+
+    /// The same on the host itself.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_on_host(
+        folder: &Path,
+        name: &str,
+        arguments: &[&str],
+        ready: &str,
+    ) -> Result<Self, ForeignError> {
+        Self::start_in(Vec::new(), folder, name, arguments, ready)
+    }
+
+    fn start_in(
+        mut words: Vec<OsString>,
+        folder: &Path,
+        name: &str,
+        arguments: &[&str],
+        ready: &str,
+    ) -> Result<Self, ForeignError> {
+        let program = programs::find(name)?;
         words.push(program.path.into_os_string());
         let (near, far) = UnixStream::pair()?;
         let errors = far.try_clone()?;
@@ -66,6 +89,11 @@ impl Daemon {
             command.args(words).args(arguments).current_dir(folder);
             if let Some(libraries) = &program.libraries {
                 command.env("LD_LIBRARY_PATH", libraries);
+            }
+            if let Some(modules) = &program.modules {
+                // What it compiles is not wanted beside them.
+                command.env("PYTHONPATH", modules);
+                command.env("PYTHONDONTWRITEBYTECODE", "1");
             }
             // Kea takes the folders of its lock and of its process id from its environment.
             for variable in ["KEA_LOCKFILE_DIR", "KEA_PIDFILE_DIR"] {

@@ -14,7 +14,14 @@ const ROOT: &str = "foreign/root";
 const PROGRAM_FOLDERS: [&str; 2] = ["usr/sbin", "usr/bin"];
 
 /// Folders of libraries in a package, joined by a colon as the dynamic linker wants them.
-const LIBRARY_FOLDERS: [&str; 2] = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];
+const LIBRARY_FOLDERS: [&str; 3] = [
+    "usr/lib/x86_64-linux-gnu",
+    "lib/x86_64-linux-gnu",
+    "usr/lib/x86_64-linux-gnu/swtpm",
+];
+
+/// Where Python's modules are in a package.
+const MODULES: &str = "usr/lib/python3/dist-packages";
 
 /// A program, and where its libraries are that the host has not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +30,8 @@ pub struct Program {
     pub path: PathBuf,
     /// The value of `LD_LIBRARY_PATH`, if it needs one.
     pub libraries: Option<String>,
+    /// The value of `PYTHONPATH`, if it could need one.
+    pub modules: Option<PathBuf>,
 }
 
 /// The program with this name.
@@ -39,6 +48,7 @@ pub fn find(name: &str) -> Result<Program, ForeignError> {
         .map(|path| Program {
             path,
             libraries: None,
+            modules: None,
         })
         .ok_or_else(|| ForeignError::NoProgram {
             name: name.to_owned(),
@@ -53,6 +63,7 @@ fn unpacked(root: &Path, name: &str) -> Option<Program> {
     Some(Program {
         path,
         libraries: Some(libraries.join(":")),
+        modules: Some(root.join(MODULES)),
     })
 }
 

@@ -15,6 +15,8 @@ pub struct Segment {
     pub to: SocketAddr,
     /// It asks for a new connection.
     pub opens: bool,
+    /// It carries bytes.
+    pub has_payload: bool,
 }
 
 impl Segment {
@@ -43,6 +45,7 @@ impl Segment {
             from: SocketAddr::new(IpAddr::from(from), tcp.src_port()),
             to: SocketAddr::new(IpAddr::from(to), tcp.dst_port()),
             opens: tcp.syn() && !tcp.ack(),
+            has_payload: !tcp.payload().is_empty(),
         })
     }
 }

@@ -81,6 +81,7 @@ const PACKAGES: &[(&str, &str)] = &[
         "tests: makes keys to sign with, a second opinion on signatures",
     ),
     ("ovmf", "UEFI firmware for the virtual machines"),
+    ("patch", "kernel build: changes the source"),
     (
         "python3",
         "tests: serves the private page beside foreign servers",

@@ -21,7 +21,9 @@ const SERVERS: &[(&str, &str)] = &[
     ),
     ("isc-dhcp-server", "a DHCP server: dhcpd"),
     ("kea-dhcp4-server", "a DHCP server: kea-dhcp4"),
+    ("mitmproxy", "a proxy that inspects TLS: mitmdump"),
     ("ntpsec", "an NTP server: ntpd"),
+    ("swtpm", "a TPM 2.0 for the virtual machine"),
     ("tinyproxy-bin", "an HTTP proxy that asks for a password"),
     ("unbound", "a DNS server that recurses"),
 ];

@@ -6,15 +6,17 @@ use super::{Channel, ConnectorEvent, ConnectorSide, EVENTS_MAX, EdgeEvent, EdgeS
 use crate::error::Error;
 use crate::frame;
 use crate::limits;
-use crate::message::{CloseCode, Fingerprint, KNOWN, RatchetValue, SessionRefusal, Welcome};
+use crate::message::{
+    CloseCode, Fingerprint, KNOWN, RatchetValue, SessionRefusal, Trust, Verdict, Welcome,
+};
 use crate::time::Instant;
 
 /// Drives both machines by `data`: what each sends is delivered, cut, corrupted or replaced, time
-/// passes, sessions are offered and refused.
+/// passes, sessions are offered and refused, ratchet values and trust anchors handed out and stored.
 ///
 /// # Panics
 /// If a machine queues more than [`limits::OUTBOX_MAX`] bytes or more events than it may, hands
-/// out a longer text than it may, waits for more after an error, or panics itself.
+/// out a longer text than it may, waits for more after an error, takes a message out of order, offers a session too early, or panics itself.
 pub fn fuzz_control(data: &[u8]) {
     let mut world = World::new();
     let mut script = data;
@@ -30,8 +32,21 @@ struct World {
     connector: Channel<ConnectorSide>,
     edge: Channel<EdgeSide>,
     now: Instant,
-    /// How often the path was proven.
+    /// How often the path was proven: once at most.
     proofs: u32,
+    /// What the edge took the connector for, if it said so; it does once at most.
+    admitted: Option<bool>,
+    /// Whether the connector is welcomed: once at most, and never if it is not admitted.
+    is_welcomed: bool,
+    /// The step of the newest ratchet value that the edge sent, and the connector got: it only grows.
+    sent_step: u64,
+    got_step: u64,
+    /// Digests of the trust anchors that the edge sent.
+    sent_trust: Vec<[u8; 32]>,
+    /// Digest of the newest that the connector got.
+    got_trust: [u8; 32],
+    /// Whether somebody asked for the connector and has no answer.
+    is_asked: bool,
 }
 
 impl World {
@@ -50,6 +65,13 @@ impl World {
             edge: Channel::edge(now, 2),
             now,
             proofs: 0,
+            admitted: None,
+            is_welcomed: false,
+            sent_step: 0,
+            got_step: 0,
+            sent_trust: Vec::new(),
+            got_trust: [0; 32],
+            is_asked: false,
         }
     }
 
@@ -112,20 +134,43 @@ impl World {
 
     /// Something that a driver does of its own accord.
     fn act(&mut self, which: u8, bytes: &[u8]) {
-        match which % 6 {
-            0..=2 => {
-                let _ = self.edge.open_session(bytes);
+        match which % 10 {
+            0 | 1 => {
+                let may = self.edge.takes_sessions();
+                let offered = self.edge.open_session(bytes);
+                assert!(may || offered.is_err(), "no ratchet value was stored");
             }
-            3 => {
+            2 => {
                 let detail = core::str::from_utf8(bytes).unwrap_or("not text");
                 let reason = SessionRefusal::Unreachable;
                 let _ = self.connector.refuse_session([6; 16], reason, detail);
             }
-            4 => {
+            3 => {
                 self.connector.probe(self.now);
                 self.edge.probe(self.now);
             }
-            _ if which & 8 == 0 => self.connector.close(CloseCode::GoingAway),
+            4 => {
+                let step = self.sent_step + 1;
+                if self.edge.ratchet(step, RatchetValue([1; 32])).is_ok() {
+                    self.sent_step = step;
+                }
+            }
+            5 => {
+                let step = bytes.first().map_or(self.got_step, |step| u64::from(*step));
+                let _ = self.connector.ratchet_stored(step);
+            }
+            6 => {
+                let (ca, other_ca) = bytes.split_at(bytes.len() / 2);
+                if self.edge.trust(ca, other_ca).is_ok() {
+                    self.sent_trust.push(Trust { ca, other_ca }.digest());
+                }
+            }
+            7 => {
+                let digest = bytes.first_chunk().unwrap_or(&self.got_trust);
+                let _ = self.connector.trust_stored(*digest);
+            }
+            8 => self.is_asked |= self.edge.ask_alive(self.now, limits::INCUMBENT_MAX).is_ok(),
+            _ if bytes.len().is_multiple_of(2) => self.connector.close(CloseCode::GoingAway),
             _ => self.edge.close(CloseCode::Replaced),
         }
     }
@@ -145,15 +190,39 @@ impl World {
         let result = self.connector.handle_input(self.now, bytes);
         check(&self.connector, &result);
         while let Some(event) = self.connector.poll_event() {
-            match event {
-                ConnectorEvent::Welcomed { name, group, .. } => assert!(
-                    name.len().max(group.len()) <= limits::NAME_MAX,
-                    "{name:?} {group:?}"
-                ),
-                ConnectorEvent::PathProven => self.proofs += 1,
-                ConnectorEvent::SessionOffered { .. } | ConnectorEvent::Closed { .. } => {}
+            self.connector_learns(event);
+        }
+    }
+
+    fn connector_learns(&mut self, event: ConnectorEvent) {
+        match event {
+            ConnectorEvent::Recognised { admitted, .. } => {
+                let before = self.admitted.replace(admitted);
+                assert!(
+                    before.is_none() && !self.is_welcomed,
+                    "said once, and first"
+                );
             }
-            assert!(self.proofs <= 1, "one question, one answer");
+            ConnectorEvent::Welcomed { name, group, .. } => {
+                assert!(self.admitted != Some(false) && !self.is_welcomed);
+                self.is_welcomed = true;
+                let longest = name.len().max(group.len());
+                assert!(longest <= limits::NAME_MAX, "{name:?} {group:?}");
+            }
+            ConnectorEvent::PathProven => {
+                self.proofs += 1;
+                assert!(self.proofs <= 1, "one question, one answer");
+            }
+            ConnectorEvent::Ratchet { step, value } => {
+                assert!(self.got_step < step && value != RatchetValue::default());
+                self.got_step = step;
+            }
+            ConnectorEvent::Trust { ca, other_ca } => {
+                assert!(!ca.is_empty() && ca.len().max(other_ca.len()) <= limits::DER_MAX);
+                let (ca, other_ca) = (ca.as_slice(), other_ca.as_slice());
+                self.got_trust = Trust { ca, other_ca }.digest();
+            }
+            ConnectorEvent::SessionOffered { .. } | ConnectorEvent::Closed { .. } => {}
         }
     }
 
@@ -165,15 +234,44 @@ impl World {
         }
         while let Some(event) = self.edge.poll_event() {
             match event {
-                EdgeEvent::Greeted { version, .. } => {
+                EdgeEvent::Greeted {
+                    version,
+                    fingerprint,
+                    ..
+                } => {
                     assert!(version.len() <= limits::NAME_MAX, "{version:?}");
-                    self.welcome();
+                    self.decide(&fingerprint);
+                }
+                EdgeEvent::RatchetStored { step } => {
+                    assert_eq!((step, true), (self.sent_step, self.edge.takes_sessions()));
+                }
+                EdgeEvent::Alive => {
+                    assert!(core::mem::take(&mut self.is_asked), "nobody asked");
+                }
+                EdgeEvent::TrustStored { digest } => {
+                    assert!(self.sent_trust.contains(&digest), "never sent");
                 }
                 EdgeEvent::SessionRefused { detail, .. } => {
                     assert!(detail.len() <= limits::DETAIL_MAX, "{detail:?}");
                 }
                 EdgeEvent::Closed { .. } => assert!(!self.edge.is_established(), "it is closed"),
             }
+        }
+    }
+
+    /// By the first byte of the fingerprint, which a script can alter: as before, or recognised.
+    fn decide(&mut self, fingerprint: &Fingerprint) {
+        if fingerprint.mac[0] == 2 {
+            return self.welcome();
+        }
+        let admitted = fingerprint.mac[0].is_multiple_of(2);
+        self.edge
+            .recognise(Verdict::MovedNic, admitted)
+            .expect("a verdict fits beside what one read can queue");
+        if admitted {
+            self.welcome();
+        } else {
+            self.edge.close(CloseCode::Held);
         }
     }
 
@@ -245,6 +343,37 @@ mod tests {
         assert!(!world.edge.is_established());
         assert_eq!(world.edge.poll_timeout(), None);
         assert_eq!(world.edge.poll_transmit(), None, "nobody reads a welcome");
+    }
+
+    #[test]
+    fn scripts_reach_ratchet_values_trust_anchors_and_the_question_who_is_there() {
+        const RATCHET: u8 = 4 << 3 | 7;
+        const RATCHET_STORED: u8 = 5 << 3 | 7;
+        const TRUST: u8 = 6 << 3 | 7;
+        const TRUST_STORED: u8 = 7 << 3 | 7;
+        const ASK: u8 = 8 << 3 | 7;
+        const TIME: u8 = 6;
+        let mut world = World::new();
+        for act in [
+            TIME,
+            TIME,
+            RATCHET,
+            RATCHET_STORED,
+            TRUST,
+            TRUST_STORED,
+            ASK,
+            TIME,
+        ] {
+            let length = if act == TRUST { 2 } else { 0 };
+            world.step(act, length, b"ab");
+            for direction in [DELIVER_TO_EDGE, DELIVER_TO_CONNECTOR, DELIVER_TO_EDGE] {
+                world.step(direction, u8::MAX, &[]);
+            }
+        }
+        assert_eq!((world.got_step, world.edge.takes_sessions()), (1, true));
+        assert_eq!(world.sent_trust, [world.got_trust]);
+        assert!(!world.is_asked, "it answered");
+        assert!(world.edge.is_established() && world.connector.is_established());
     }
 
     proptest! {

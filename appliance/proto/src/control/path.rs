@@ -11,9 +11,10 @@ use crate::message::{Message, PathProbe, PathProbeReply};
 use crate::time::Instant;
 
 /// What this end knows of the path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Path {
-    /// Nothing: it did not ask. The edge never does.
+    /// Nothing: it did not ask.
+    #[default]
     Unknown,
     /// It asked.
     Asked { nonce: u64, deadline: Instant },
@@ -44,7 +45,7 @@ impl Channel<ConnectorSide> {
     /// Whether full-size packets reach the edge and come back, and nobody has closed.
     #[must_use]
     pub fn is_path_proven(&self) -> bool {
-        self.is_established() && self.path == Path::Proven
+        self.is_established() && self.side.path == Path::Proven
     }
 
     pub(super) fn ask_path(&mut self, now: Instant) -> Result<(), Error> {
@@ -54,19 +55,19 @@ impl Channel<ConnectorSide> {
             padding: &[0; limits::PATH_PADDING_LEN],
         })?;
         let deadline = now + limits::PATH_PROOF_MAX;
-        self.path = Path::Asked { nonce, deadline };
+        self.side.path = Path::Asked { nonce, deadline };
         Ok(())
     }
 
     pub(super) fn handle_path_reply(&mut self, reply: &PathProbeReply<'_>) -> Result<(), Error> {
         let id = PathProbeReply::ID;
-        match self.path {
+        match self.side.path {
             Path::Asked { nonce, .. } if nonce != reply.nonce => Err(Error::NonceMismatch),
             Path::Asked { .. } if reply.padding.len() != limits::PATH_PADDING_LEN => {
                 Err(Error::InvalidMessage { id })
             }
             Path::Asked { .. } => {
-                self.path = Path::Proven;
+                self.side.path = Path::Proven;
                 self.emit(ConnectorEvent::PathProven)
             }
             Path::Unknown | Path::Proven => Err(Error::UnexpectedMessage {

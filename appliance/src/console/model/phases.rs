@@ -1,6 +1,6 @@
 //! What the connector says.
 
-use connector_proto::local::{ConnectorStatus, Phase};
+use connector_proto::local::{ConnectorStatus, KeyRefused, Phase};
 
 use super::super::sentence;
 use super::{Action, Connector, Model, say};
@@ -32,7 +32,28 @@ impl Model {
                 actions,
             );
         }
+        self.say_certificate(now_us, &status, actions);
         self.connector = Connector::Running(status);
+    }
+
+    /// Warns of a certificate that is not renewed: when it begins, and whenever half of what was left
+    /// then is gone.
+    fn say_certificate(
+        &mut self,
+        now_us: u64,
+        status: &ConnectorStatus,
+        actions: &mut Vec<Action>,
+    ) {
+        let left_h = status.certificate_left_h;
+        let is_news = match (left_h, self.warned_left_h) {
+            (None, _) => return self.warned_left_h = None,
+            (Some(_), None) => true,
+            (Some(left_h), Some(warned_h)) => left_h < warned_h && left_h <= warned_h / 2,
+        };
+        if let Some(left_h) = left_h.filter(|_| is_news) {
+            self.warned_left_h = Some(left_h);
+            actions.push(say(now_us, &sentence::certificate_ends(left_h)));
+        }
     }
 
     /// The connector's phase, or something in it, is another than `before`.
@@ -61,6 +82,9 @@ impl Model {
         };
         if !goes_on {
             say(sentence::phase(status, before));
+            if is_edge_unproven(&status.phase) {
+                say(sentence::bypass(&sentence::edge_name(status)));
+            }
         }
         match &status.phase {
             Phase::Connecting {
@@ -76,11 +100,20 @@ impl Model {
                     if !lost {
                         say(sentence::attempt_failed(status, *attempt, last_error));
                     }
+                    if status.foreign_issuer.is_some() {
+                        say(sentence::bypass(&sentence::edge_name(status)));
+                    }
                     self.errors_said.truncate(ERRORS_SAID_MAX - 1);
                     self.errors_said.insert(0, last_error.clone());
                 }
             }
-            Phase::Connected { .. } | Phase::Stuck { .. } => self.forget_typed(),
+            Phase::Connected { .. } => {
+                if let Some(sentence) = status.recognised.and_then(sentence::recognised) {
+                    say(sentence.to_owned());
+                }
+                self.forget_typed();
+            }
+            Phase::Stuck { .. } => self.forget_typed(),
             Phase::Enrolling
             | Phase::NeedEdge
             | Phase::NeedKey { .. }
@@ -93,6 +126,10 @@ impl Model {
         ) {
             self.errors_said.clear();
         }
+        let has_identity = matches!(status.phase, Phase::Connected { .. } | Phase::Held { .. });
+        if has_identity && !core::mem::replace(&mut self.reset_named, true) {
+            say(sentence::RESET_HELP.to_owned());
+        }
     }
 
     pub(super) fn connector_gone(&mut self, now_us: u64, actions: &mut Vec<Action>) {
@@ -104,6 +141,20 @@ impl Model {
         }
         self.submitted = None;
     }
+}
+
+/// Whether something answered in the edge's place when the key was tried.
+const fn is_edge_unproven(phase: &Phase) -> bool {
+    matches!(
+        phase,
+        Phase::NeedKey {
+            refused: Some(KeyRefused::EdgeNotProven),
+            ..
+        } | Phase::Held {
+            refused: Some(KeyRefused::EdgeNotProven),
+            ..
+        }
+    )
 }
 
 /// Different errors remembered during one outage, so that errors which alternate leave a line each,

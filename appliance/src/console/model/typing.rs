@@ -4,7 +4,9 @@ use connector_proto::key::SEED_LEN;
 use connector_proto::local::{ConnectorStatus, EdgeText, FromConsole, Phase};
 
 use super::super::entry::{Entry, Outcome, Question};
+use super::super::ignored::Ignored;
 use super::super::keyboard::{Keyboard, Stroke};
+use super::super::sentence;
 use super::super::text::printable;
 use super::{Action, Connector, Model, say};
 
@@ -23,6 +25,8 @@ pub(super) struct Terminal {
     pub(super) entry: Entry,
     /// The operator asked to type another service edge.
     pub(super) other_edge: bool,
+    /// What was typed to confirm a factory reset, while that is asked for.
+    pub(super) reset: Option<String>,
     /// The last answer given, and when.
     answered: Option<(String, u64)>,
 }
@@ -55,6 +59,9 @@ impl Model {
     }
 
     fn stroke(&mut self, now_us: u64, place: usize, stroke: Stroke, actions: &mut Vec<Action>) {
+        if self.reset_stroke(now_us, place, stroke, actions) {
+            return;
+        }
         let question = self.question(place);
         let may_change_edge = self.may_change_edge();
         let Some(terminal) = self.terminals.get_mut(place) else {
@@ -81,7 +88,9 @@ impl Model {
                     });
                 }
             }
-            Outcome::Key(key) => self.submit_key(now_us, place, &key, actions),
+            Outcome::Key(key, ignored) => {
+                self.submit_key(now_us, place, &key, ignored, actions);
+            }
             Outcome::Edge(edge) => self.submit_edge(now_us, place, edge, actions),
             Outcome::ProxyCredentials => {
                 let message = terminal.entry.proxy_credentials();
@@ -105,10 +114,7 @@ impl Model {
         actions.push(say(now_us, &text));
         actions.push(Action::Send(message));
         self.forget_typed();
-        self.submitted = Some(Submitted {
-            question: Question::ProxyPassword,
-            at_us: now_us,
-        });
+        self.submitted = Some(Submitted::new(Question::ProxyPassword, now_us));
     }
 
     fn submit_key(
@@ -116,20 +122,21 @@ impl Model {
         now_us: u64,
         place: usize,
         key: &[u8; SEED_LEN],
+        ignored: Ignored,
         actions: &mut Vec<Action>,
     ) {
         let name = self
             .terminals
             .get(place)
             .map_or("", |terminal| &terminal.name);
-        let text = format!("All groups of the key check; it was typed on {name}");
+        let mut text = format!("All groups of the key check; it was typed on {name}");
+        if ignored.total() > 0 {
+            text += &format!(" (ignored: {ignored})");
+        }
         actions.push(say(now_us, &text));
         actions.push(Action::Send(FromConsole::Key(*key)));
         self.forget_typed();
-        self.submitted = Some(Submitted {
-            question: Question::Key,
-            at_us: now_us,
-        });
+        self.submitted = Some(Submitted::new(Question::Key, now_us));
     }
 
     fn submit_edge(
@@ -157,10 +164,7 @@ impl Model {
                 ..
             })
         ) {
-            self.submitted = Some(Submitted {
-                question: Question::Edge,
-                at_us: now_us,
-            });
+            self.submitted = Some(Submitted::new(Question::Edge, now_us));
         }
     }
 
@@ -173,6 +177,9 @@ impl Model {
             return;
         };
         let (what, them) = match submitted.question {
+            Question::Reset => {
+                return actions.push(say(now_us, sentence::NOT_ERASED));
+            }
             Question::Edge => ("service edge", "it"),
             Question::Key => ("key", "it"),
             Question::ProxyUser | Question::ProxyPassword => ("user and password", "them"),
@@ -212,6 +219,10 @@ impl Model {
 }
 
 impl Submitted {
+    pub(super) const fn new(question: Question, at_us: u64) -> Self {
+        Self { question, at_us }
+    }
+
     /// When the connector must have reacted.
     pub(super) const fn answer_due(&self) -> u64 {
         self.at_us.saturating_add(PATIENCE_US)
@@ -225,8 +236,20 @@ impl Terminal {
             keyboard: Keyboard::default(),
             entry: Entry::default(),
             other_edge: false,
+            reset: None,
             answered: None,
         }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it is one of the machine's own screens, `tty1`, of which nothing is kept. What a serial
+    /// port sends, hypervisors write into files.
+    pub(super) fn is_screen(&self) -> bool {
+        let number = self.name.strip_prefix("tty");
+        number.is_some_and(|number| number.starts_with(|digit: char| digit.is_ascii_digit()))
     }
 
     /// Whether to give an answer. A paste makes one mistake many times at once; it is told of once.

@@ -39,9 +39,8 @@ fn every_refusal_says_which_and_what_to_do_and_asks_again() {
         ),
         (
             KeyRefused::ByEdge(EnrolRefusal::RequestInvalid),
-            "edge.example found the enrolment request invalid.",
-            "No use was spent. Type the key again; if that does not help, update the older of image \
-             and edge.",
+            "edge.example found the enrolment request invalid; no use was spent.",
+            "Type the key again, or update the older of image and edge.",
         ),
         (
             KeyRefused::ByEdge(EnrolRefusal::TryLater),
@@ -51,12 +50,13 @@ fn every_refusal_says_which_and_what_to_do_and_asks_again() {
         (
             KeyRefused::EdgeNotProven,
             "edge.example could not prove that it knows the key.",
-            "Either it is another edge, or something between intercepts TLS. Have TLS inspection \
-             bypassed for it, check its name (Ctrl-E types another), then type the key again.",
+            "Mend the way and type the key again, or another edge (Ctrl-E). [    10.00] For the \
+             firewall team: exempt TCP 443 to edge.example from TLS inspection (bypass, no \
+             decryption).",
         ),
         (
             KeyRefused::Protocol,
-            "what edge.example sent is not the protocol of a service edge.",
+            "edge.example does not speak the protocol of a service edge.",
             "Check its name and port (Ctrl-E types another), then type the key again.",
         ),
     ];
@@ -137,6 +137,7 @@ fn an_enrolment_is_told_from_key_to_connected() {
             "[    11.00] Connecting to edge.example to enrol. The key is kept and this goes",
             "            on by itself. Ctrl-E: another service edge.",
             "[    14.00] Connected to edge.example as mumbai-01 (group Mumbai)",
+            "[    14.00] Ctrl-R: factory reset (erases this machine's identity)",
         ]
     );
 }

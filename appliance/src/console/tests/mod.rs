@@ -1,9 +1,11 @@
 //! The console as its operator sees it: model and view together, in virtual time.
 
 use connector_proto::local::{
-    Awaited, ClockSource, ConnectorStatus, EdgeText, Fact, FromConsole, KeyRefused, Lease,
-    LeaseOrigin, NoIdentity, Phase, Servers, ToConsole,
+    Awaited, ClockSource, ConnectorStatus, EdgeText, Fact, FromConsole, IssuerText, KeyRefused,
+    Lease, LeaseOrigin, NoIdentity, Phase, Servers, ToConsole,
 };
+
+use connector_proto::message::Verdict;
 
 use super::model::{Action, Event, Model};
 use super::text::COLUMNS;
@@ -11,6 +13,7 @@ use super::view::{self, Screen};
 
 mod connector;
 mod facts;
+mod identity;
 mod proxy;
 mod slots;
 mod typing;
@@ -71,6 +74,9 @@ struct Operator {
     now_us: u64,
     edge: Option<EdgeText>,
     proxy: Option<EdgeText>,
+    recognised: Option<Verdict>,
+    foreign_issuer: Option<IssuerText>,
+    certificate_left_h: Option<u16>,
     bytes_up: u64,
     /// As the connector does, the beginning of a phase is that of its kind.
     since_us: u64,
@@ -87,6 +93,9 @@ impl Operator {
             now_us: 0,
             edge: Some("edge.example".try_into().unwrap()),
             proxy: None,
+            recognised: None,
+            foreign_issuer: None,
+            certificate_left_h: None,
             bytes_up: 14_000_000,
             since_us: 0,
             phase_kind: None,
@@ -144,7 +153,9 @@ impl Operator {
             since_boot_us: self.since_us,
             edge: self.edge.clone(),
             proxy: self.proxy.clone(),
-            recognised: None,
+            recognised: self.recognised,
+            foreign_issuer: self.foreign_issuer.clone(),
+            certificate_left_h: self.certificate_left_h,
             sessions: 2,
             sessions_total: 5,
             bytes_up: self.bytes_up,

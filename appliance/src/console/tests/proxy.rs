@@ -190,6 +190,7 @@ fn the_way_to_the_edge_is_told_with_the_proxy() {
             "            proxy.example:3128 failed: the proxy answers 502",
             "[    10.00] Connected to edge.example as mumbai-01 (group Mumbai), through",
             "            proxy proxy.example:3128",
+            "[    10.00] Ctrl-R: factory reset (erases this machine's identity)",
         ]
     );
 }

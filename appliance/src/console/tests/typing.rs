@@ -7,12 +7,12 @@ use super::{KEY, KEY_DATA, Operator, connected, connecting};
 use crate::console::text::COLUMNS;
 
 #[test]
-fn letters_are_echoed_in_groups_and_a_whole_key_is_sent_by_itself() {
+fn letters_are_shown_until_their_group_checks_and_a_whole_key_is_sent_by_itself() {
     let mut operator = Operator::asked_for_key();
     operator.types(0, "BRDTC");
-    assert_eq!(operator.live(0), "Provisioning key: brdtc-");
+    assert_eq!(operator.live(0), "Provisioning key: *****-");
     operator.types(0, "eufvc-gc");
-    assert_eq!(operator.live(0), "Provisioning key: brdtc-eufvc-gc");
+    assert_eq!(operator.live(0), "Provisioning key: *****-*****-gc");
     assert_eq!(
         operator.live(1),
         "Provisioning key:",
@@ -30,18 +30,52 @@ fn letters_are_echoed_in_groups_and_a_whole_key_is_sent_by_itself() {
 
 #[test]
 fn a_pasted_key_with_dashes_and_line_end_is_taken() {
-    for paste in [
-        format!("{KEY}\r\n"),
-        format!(" \u{201c}{}\u{201d}\n", KEY.replace('-', "\u{2014}")),
+    let curled = KEY.replace('-', "\u{2014}");
+    for (paste, ignored) in [
+        (format!("{KEY}\r\n"), ""),
+        (
+            format!(" \u{201c}{curled}\u{201d}\n"),
+            " (ignored: 1 space, 6 dashes, 1 quote)",
+        ),
     ] {
         let mut operator = Operator::asked_for_key();
         operator.types(1, &paste);
         assert_eq!(operator.sent, [format!("Key {KEY_DATA:02x?}")]);
         assert_eq!(
-            operator.history(1).last().unwrap(),
-            "[    10.00] All groups of the key check; it was typed on ttyS0"
+            operator
+                .history(1)
+                .join(" ")
+                .replace("             ", " ")
+                .split_once("[    10.00] All")
+                .map(|(_, said)| said.to_owned()),
+            Some(format!(
+                " groups of the key check; it was typed on ttyS0{ignored}"
+            ))
         );
     }
+}
+
+#[test]
+fn what_is_ignored_of_a_key_is_shown_as_it_is_typed() {
+    let mut operator = Operator::asked_for_key();
+    for (keys, line) in [
+        ("\"br", "Provisioning key (1 ignored): br"),
+        (" d\u{200b}tc", "Provisioning key (3 ignored): *****-"),
+        // The dash that the line shows by itself, and one more.
+        ("-", "Provisioning key (3 ignored): *****-"),
+        ("-", "Provisioning key (4 ignored): *****-"),
+        ("e\x7f\x7f\x7f", "Provisioning key (4 ignored): brd"),
+        ("\x15", "Provisioning key:"),
+    ] {
+        operator.types(0, keys);
+        assert_eq!(operator.live(0), line);
+    }
+    assert_eq!(operator.live(1), "Provisioning key:");
+    operator.types(0, &"'".repeat(1_000));
+    operator.types(0, &KEY[..40]);
+    let line = operator.live(0);
+    assert!(line.starts_with("Provisioning key (999+ ignored): "));
+    assert!(line.ends_with("-*****-tjuk"), "{line}");
 }
 
 #[test]
@@ -58,6 +92,21 @@ fn a_sent_key_is_on_no_line_and_in_no_input() {
 }
 
 #[test]
+fn a_screen_shows_no_group_of_a_key_whole_and_a_serial_port_no_letter() {
+    for (terminal, letters_max) in [(0, 4), (1, 0)] {
+        let mut operator = Operator::asked_for_key();
+        for stroke in KEY.replacen("gchbi", "gchbcgchbi", 1).chars() {
+            operator.types(terminal, stroke.encode_utf8(&mut [0; 4]));
+        }
+        assert_eq!(operator.sent.len(), 1);
+        let prompts = operator.raw[terminal].split("Provisioning key: ").skip(1);
+        let shown = prompts.filter_map(|prompt| prompt.split('\x1b').next());
+        let letters = shown.map(|shown| shown.chars().filter(char::is_ascii_alphabetic).count());
+        assert_eq!(letters.max(), Some(letters_max), "{}", operator.raw[terminal]);
+    }
+}
+
+#[test]
 fn a_wrong_group_is_named_at_once_and_erased() {
     let mut operator = Operator::asked_for_key();
     operator.types(0, "brdtceufvc");
@@ -68,7 +117,7 @@ fn a_wrong_group_is_named_at_once_and_erased() {
         ["Group 3 of 7 has a wrong letter. Type that group again."]
     );
     assert_eq!(operator.history(1), [""; 0]);
-    assert_eq!(operator.live(0), "Provisioning key: brdtc-eufvc-");
+    assert_eq!(operator.live(0), "Provisioning key: *****-*****-");
     operator.types(0, &KEY[12..]);
     assert_eq!(operator.sent.len(), 1);
 }
@@ -82,7 +131,7 @@ fn a_paste_with_one_wrong_group_is_told_of_once() {
         operator.history(0),
         ["Group 3 of 7 has a wrong letter. Type that group again."]
     );
-    assert_eq!(operator.live(0), "Provisioning key: brdtc-eufvc-");
+    assert_eq!(operator.live(0), "Provisioning key: *****-*****-");
 }
 
 #[test]
@@ -104,7 +153,7 @@ fn a_foreign_character_is_answered_at_once_and_not_taken() {
 fn backspace_goes_back_across_a_dash_and_ctrl_u_to_the_beginning() {
     let mut operator = Operator::asked_for_key();
     operator.types(0, "brdtce\x7f");
-    assert_eq!(operator.live(0), "Provisioning key: brdtc-");
+    assert_eq!(operator.live(0), "Provisioning key: *****-");
     operator.types(0, "\x08");
     assert_eq!(operator.live(0), "Provisioning key: brdt");
     operator.types(0, "\x15");
@@ -136,7 +185,7 @@ fn cursor_keys_leave_no_trace() {
     let mut operator = Operator::asked_for_key();
     operator.forget_history();
     operator.types(0, "br\x1b[A\x1b[1;5C\x1bOP\x1b[[Bdtc");
-    assert_eq!(operator.live(0), "Provisioning key: brdtc-");
+    assert_eq!(operator.live(0), "Provisioning key: *****-");
     assert_eq!(operator.history(0), [""; 0]);
 }
 

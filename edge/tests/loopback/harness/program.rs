@@ -100,8 +100,20 @@ impl Program {
 
     pub fn serve(&self, listen: &str) -> Serving {
         // A write beyond a limit of the file's size is an error, as on a full disk, and no signal.
+        self.serve_after("trap '' XFSZ", listen)
+    }
+
+    /// Serves with so many descriptors, or as many as the test may have.
+    pub fn serve_with(&self, descriptors: Option<u64>) -> Serving {
+        let limit = descriptors.map_or_else(|| ":".into(), |limit| format!("ulimit -n {limit}"));
+        self.serve_after(&limit, "127.0.0.1:0")
+    }
+
+    /// Serves in a process of which the shell has said something before.
+    fn serve_after(&self, preparation: &str, listen: &str) -> Serving {
+        let script = format!("{preparation}; exec \"$0\" \"$@\"");
         let mut command = Command::new("sh");
-        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", PROGRAM]);
+        command.args(["-c", &script, PROGRAM]);
         command.arg("--data").arg(&self.dir);
         command.args(["serve", "--listen", listen, "--proxy", "127.0.0.1:0"]);
         let mut child = command

@@ -1,0 +1,30 @@
+//! Messages of connections that ask one thing: a data channel, and the edge's time.
+
+use serde::{Deserialize, Serialize};
+
+/// Connector to edge, first and only message of its on a data channel. Raw bytes follow the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attach {
+    /// The session the grant named.
+    pub session: [u8; 16],
+}
+
+/// Edge to connector: from the next byte on, the data channel is the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {}
+
+/// Connector to edge, only message of its on a connection for the time: what time is it?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeRequest {
+    /// Random; comes back in the [`TimeReply`].
+    pub nonce: [u8; 32],
+}
+
+/// The answer to a [`TimeRequest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeReply {
+    /// The request's nonce.
+    pub nonce: [u8; 32],
+    /// The edge's time, read after the request came: microseconds since 1970 in UTC.
+    pub time_us: u64,
+}
