@@ -17,7 +17,7 @@
 //! of a host that exists is refused.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -182,6 +182,17 @@ impl Network {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         self.change(|shared| {
             shared.settings.names.insert(name, addresses.to_vec());
+        });
+    }
+
+    /// Makes the resolvers answer each question for a name with the next of these addresses, and with the
+    /// last one from then on.
+    pub fn set_addresses_in_turn(&self, name: &str, addresses: &[Ipv4Addr]) {
+        let turns: Vec<IpAddr> = addresses.iter().copied().map(IpAddr::from).collect();
+        self.change(|shared| {
+            shared.settings.turns.insert(name.to_owned(), turns);
+            // It has none of the other family.
+            shared.settings.names.insert(name.to_owned(), Vec::new());
         });
     }
 

@@ -46,6 +46,14 @@ pub(crate) fn question(query: &[u8]) -> Option<&[u8]> {
     parse_question(query.get(HEAD_BYTES..)?).map(|(_, question)| question)
 }
 
+/// The name whose IPv4 addresses a query asks for, in lower case.
+pub(crate) fn asked_for_ipv4(query: &[u8]) -> Option<String> {
+    let (name, question) = parse_question(query.get(HEAD_BYTES..)?)?;
+    question
+        .ends_with(&[0, TYPE_A, 0, CLASS_IN])
+        .then_some(name)
+}
+
 /// The type of record that holds an address.
 const fn type_of(address: &IpAddr) -> u8 {
     match address {

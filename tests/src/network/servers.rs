@@ -1,9 +1,11 @@
 //! The servers that answer datagrams: DHCP, resolvers, time servers.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::address::GATEWAY_MAC;
 use super::datagram::Datagram;
+use super::dns::Names;
 use super::dhcp::{self, DhcpServer};
 use super::link::Chance;
 use super::settings::Settings;
@@ -14,6 +16,8 @@ use super::{dns, ntp};
 pub(crate) struct Servers {
     dhcp: DhcpServer,
     chance: Chance,
+    /// How often each name was asked for whose addresses take turns.
+    asked: BTreeMap<String, usize>,
 }
 
 impl Servers {
@@ -22,7 +26,24 @@ impl Servers {
         Self {
             dhcp: DhcpServer::default(),
             chance: Chance::new(seed),
+            asked: BTreeMap::new(),
         }
+    }
+
+    /// The names as they are for this question.
+    fn names(&mut self, settings: &Settings, query: &[u8]) -> Names {
+        let mut names = settings.names.clone();
+        let Some(name) = dns::asked_for_ipv4(query) else {
+            return names;
+        };
+        if let Some(turns) = settings.turns.get(&name)
+            && let Some(last) = turns.len().checked_sub(1)
+        {
+            let asked = self.asked.entry(name.clone()).or_default();
+            names.insert(name, vec![turns[last.min(*asked)]]);
+            *asked += 1;
+        }
+        names
     }
 
     /// What the one server that a datagram is for sends, each with the time from the datagram on.
@@ -43,7 +64,8 @@ impl Servers {
                     .collect();
             }
             dns::PORT if !faults.dns_silent => settings.resolvers.get(&host).map(|resolver| {
-                resolver.answers(&datagram.payload, &settings.names, &mut self.chance)
+                let names = self.names(settings, &datagram.payload);
+                resolver.answers(&datagram.payload, &names, &mut self.chance)
             }),
             ntp::PORT if !faults.ntp_silent => settings
                 .time_servers

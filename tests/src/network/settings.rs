@@ -48,6 +48,8 @@ pub(crate) struct Settings {
     /// What the IPv6 router advertises, if there is one.
     pub(crate) router: Option<RouterTerms>,
     pub(crate) names: Names,
+    /// Names whose IPv4 addresses are others at each question, over UDP; the last ones stay.
+    pub(crate) turns: BTreeMap<String, Vec<IpAddr>>,
     pub(crate) resolvers: BTreeMap<IpAddr, Resolver>,
     pub(crate) time_servers: BTreeMap<IpAddr, TimeServer>,
     pub(crate) answerers: BTreeMap<SocketAddr, Answerer>,
@@ -73,6 +75,7 @@ impl Settings {
             ]
             .map(|(name, address)| (name.to_owned(), vec![address.into()]))
             .into(),
+            turns: BTreeMap::new(),
             resolvers: [RESOLVER.into(), RESOLVER6.into()]
                 .map(|address| (address, Resolver::default()))
                 .into(),

@@ -190,20 +190,18 @@ fn connected(seed: u64) -> Life {
         not_before: UnixSeconds(WALL - 86_400),
         not_after: UnixSeconds(WALL + 86_400),
     };
-    let state = State {
-        private_key: vec![1],
-        edge: "edge.test:443".into(),
-        identity: Some(Identity {
-            ca: vec![1],
-            other_ca: Vec::new(),
-            certificate: unsigned_certificate(dates, &[1]),
-            connector_id: [1; 16],
-            name: "c".into(),
-            group: "g".into(),
-            grant_key: [1; 32],
-        }),
-        ..State::default()
-    };
+    let mut state = State::default();
+    state.private_key = vec![1];
+    state.edge = "edge.test:443".into();
+    state.identity = Some(Identity {
+        ca: vec![1],
+        other_ca: Vec::new(),
+        certificate: unsigned_certificate(dates, &[1]),
+        connector_id: [1; 16],
+        name: "c".into(),
+        group: "g".into(),
+        grant_key: [1; 32],
+    });
     let start = START - Duration::from_secs(600);
     let mut life = Life::new(start, Opened { state, why: None }, None, seed);
     let conditions = Conditions {
