@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use connector_proto::limits::SESSIONS_MAX;
 use connector_proto::message::{CloseCode, SessionRefusal};
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::timeout;
 
-use crate::config::COMMANDS_MAX;
+use crate::config::{COMMANDS_MAX, READY_MAX};
 use crate::store::holder::Identity;
 use crate::tls::Tls;
 
@@ -59,11 +60,6 @@ impl Tunnel {
         self.commands.try_send(command).is_ok()
     }
 
-    /// Sessions may be offered from here on.
-    pub(crate) fn set_ready(&self) {
-        self.ready.store(true, Ordering::Relaxed);
-    }
-
     /// Whether new sessions should go elsewhere.
     pub(crate) fn set_suspect(&self, suspect: bool) {
         self.suspect.store(suspect, Ordering::Relaxed);
@@ -98,6 +94,8 @@ pub(crate) enum Outcome {
 /// The registry.
 #[derive(Debug, Default)]
 pub(crate) struct Broker {
+    /// A tunnel became ready or went away.
+    changed: Notify,
     tunnels: Mutex<Tunnels>,
     sessions: Mutex<HashMap<SessionId, Session>>,
     pub(crate) turns: Arc<Turns>,
@@ -126,7 +124,7 @@ impl Broker {
     }
 
     /// Takes a control channel in. An older one of the same connector is told that it was replaced.
-    /// It is offered no session before [`Tunnel::set_ready`].
+    /// It is offered no session before [`Registration::set_ready`].
     pub(crate) fn register(
         self: &Arc<Self>,
         identity: Identity,
@@ -157,6 +155,38 @@ impl Broker {
             },
             receiver,
         )
+    }
+
+    /// A connector of one of the groups that can carry one more session, and which of them. One that
+    /// has just come in is waited for: its user saw "connected" a moment before.
+    pub(crate) async fn pick_of(&self, groups: &[i64]) -> Option<(usize, Arc<Tunnel>)> {
+        let picking = async {
+            loop {
+                // Made before the look, so that no change in between is missed.
+                let changed = self.changed.notified();
+                let mut places = groups.iter().enumerate();
+                if let Some(picked) =
+                    places.find_map(|(place, group)| Some((place, self.pick(*group)?)))
+                {
+                    return Some(picked);
+                }
+                if !groups.iter().any(|group| self.is_awaited(*group)) {
+                    return None;
+                }
+                changed.await;
+            }
+        };
+        timeout(READY_MAX, picking).await.ok().flatten()
+    }
+
+    /// Whether a connector of the group is in and has not stored its ratchet value yet.
+    fn is_awaited(&self, group_id: i64) -> bool {
+        let tunnels = self.tunnels();
+        let mut of_group = tunnels
+            .up
+            .values()
+            .filter(|tunnel| tunnel.identity.group_id == group_id);
+        of_group.any(|tunnel| !tunnel.ready.load(Ordering::Relaxed))
     }
 
     /// A connector of the group that can carry one more session; they take turns.
@@ -270,6 +300,14 @@ pub(crate) struct Registration {
     pub(crate) tunnel: Arc<Tunnel>,
 }
 
+impl Registration {
+    /// Sessions may be offered from here on.
+    pub(crate) fn set_ready(&self) {
+        self.tunnel.ready.store(true, Ordering::Relaxed);
+        self.broker.changed.notify_waiters();
+    }
+}
+
 impl Drop for Registration {
     fn drop(&mut self) {
         let id = &self.tunnel.identity.id;
@@ -282,6 +320,7 @@ impl Drop for Registration {
             tunnels.up.remove(id);
             drop(tunnels);
             self.broker.lose(id);
+            self.broker.changed.notify_waiters();
         }
     }
 }

@@ -70,16 +70,16 @@ pub(crate) const WRITE_MAX: Duration = Duration::from_secs(20);
 /// How long a farewell is given to arrive before the socket is closed.
 pub(crate) const LINGER_MAX: Duration = Duration::from_secs(1);
 
-/// How long the connector that is there may take to answer when another machine says that it is it.
-/// A round trip by satellite takes a second, and a lost segment is sent again after one more.
-pub(crate) const INCUMBENT_ANSWER_MAX: Duration = Duration::from_secs(3);
-
 /// How long a greeting waits for another one of the same connector. It takes three operations of the
 /// store and an answer of the incumbent, and leaves time for its own before the connector gives up.
 pub(crate) const GREETING_TURN_MAX: Duration = Duration::from_secs(8);
 
 /// Grants, closes and questions that wait for one control channel's task.
 pub(crate) const COMMANDS_MAX: usize = 64;
+
+/// How long a user waits for a connector that has come in and not yet stored its ratchet value: one
+/// write to its disk and a round trip.
+pub(crate) const READY_MAX: Duration = Duration::from_secs(2);
 
 /// From the offer of a session to its data channel: a name look-up and a TCP connection with one
 /// lost SYN each, and a TLS handshake.

@@ -16,13 +16,14 @@ use tokio::time::{sleep_until, timeout};
 
 use crate::acceptor::{Known, Ticket};
 use crate::broker::{Command, Outcome, Registration};
-use crate::config::{INCUMBENT_ANSWER_MAX, WRITE_MAX};
+use crate::config::WRITE_MAX;
 use crate::server::Shared;
 use crate::store::Store;
 use crate::store::holder::Identity;
 use crate::store::ratchet::Stored;
 use crate::tls::{self, Tls};
 use crate::{Error, clock};
+use connector_proto::limits::INCUMBENT_MAX;
 
 mod greeting;
 
@@ -158,7 +159,7 @@ impl Control<'_> {
             Command::AskAlive(answer) => {
                 self.asked.retain(|waiting| !waiting.is_closed());
                 self.asked.push(answer);
-                self.machine.ask_alive(clock::now(), INCUMBENT_ANSWER_MAX)
+                self.machine.ask_alive(clock::now(), INCUMBENT_MAX)
             }
             Command::Close(code) => {
                 self.machine.close(code);
@@ -269,7 +270,7 @@ impl Control<'_> {
             }
         }
         if let Some((registration, _)) = &self.registered {
-            registration.tunnel.set_ready();
+            registration.set_ready();
         }
         if self.ratchet_wanted {
             self.advance_ratchet().await;

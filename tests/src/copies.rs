@@ -7,7 +7,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 
+use disk_format::gpt::Gpt;
+use disk_format::qcow2;
+use disk_format::slot::partition;
 use qemu::mac::Mac;
 
 use crate::appliance::{Appliance, BootOptions};
@@ -106,6 +110,32 @@ impl Lab {
         &old & &used
     }
 
+    /// Everything on the disk of an appliance that is off, or on the copy of one.
+    ///
+    /// # Errors
+    /// [`LabError::Io`].
+    pub fn disk_of(&self, name: &str) -> Result<Vec<u8>, LabError> {
+        let image = fs::read(self.folder().join(format!("{name}.qcow2"))).map_err(LabError::Io)?;
+        qcow2::parse(&image, DISK_BYTES_MAX)
+            .map_err(|_| LabError::Io(io::ErrorKind::InvalidData.into()))
+    }
+
+    /// The state partition of such a disk.
+    ///
+    /// # Errors
+    /// [`LabError::Io`].
+    pub fn state_of(&self, name: &str) -> Result<Vec<u8>, LabError> {
+        let disk = self.disk_of(name)?;
+        let state = || -> Option<Vec<u8>> {
+            let table = Gpt::parse_primary(&disk).ok()?;
+            let state = table.find(partition::STATE)?;
+            let byte = |lba: u64| usize::try_from(lba * disk_format::SECTOR_BYTES).ok();
+            let bytes = disk.get(byte(state.first_lba)?..byte(state.last_lba + 1)?)?;
+            Some(bytes.to_vec())
+        };
+        state().ok_or_else(|| LabError::Io(io::ErrorKind::InvalidData.into()))
+    }
+
     /// Everything in a machine's memory. It is stopped meanwhile.
     ///
     /// # Errors
@@ -136,6 +166,9 @@ fn from_card(frame: &Frame, mac: Mac) -> Option<Segment> {
         && frame.bytes.get(6..12) == Some(mac.bytes().as_slice());
     Segment::parse(&frame.bytes).filter(|_| is_from_it)
 }
+
+/// Largest virtual disk that is read.
+const DISK_BYTES_MAX: u64 = 1 << 30;
 
 /// The memory of a machine that is as people boot it: [`BootOptions::memory_mib`].
 const DEFAULT_MEMORY_BYTES: usize = 128 << 20;

@@ -102,7 +102,8 @@ fn no_spelling_of_a_forbidden_address_is_dialled_and_each_refusal_is_said_logged
     let mut scene = scene!("addresses");
     let appliance = enrolled_beside_the_agent(&mut scene);
     for spelling in NO_HOSTS {
-        let refused = scene.edge().admin(&app("none", spelling));
+        let port = PORT.to_string();
+        let refused = scene.edge().admin(&app("none", spelling, &port));
         assert!(refused.is_err(), "{spelling:?} was taken for a host");
     }
     for (number, (spelling, address)) in SPELLINGS.iter().enumerate() {
@@ -110,7 +111,8 @@ fn no_spelling_of_a_forbidden_address_is_dialled_and_each_refusal_is_said_logged
             let address: IpAddr = expect(address.parse());
             scene.lab.network().set_name(spelling, address);
         }
-        scene.admin(&app(&format!("spelling-{number}"), spelling));
+        let (name, port) = (format!("spelling-{number}"), PORT.to_string());
+        scene.admin(&app(&name, spelling, &port));
     }
 
     for (spelling, _) in SPELLINGS {
@@ -123,7 +125,9 @@ fn no_spelling_of_a_forbidden_address_is_dialled_and_each_refusal_is_said_logged
         );
     }
 
-    let audit = scene.admin(&["audit", "list", "--last", "1000"]).to_string();
+    let audit = scene
+        .admin(&["audit", "list", "--last", "1000"])
+        .to_string();
     let log = expect(appliance.ask_agent("log"));
     for (spelling, _) in SPELLINGS {
         let host = as_compared(spelling);
@@ -133,7 +137,10 @@ fn no_spelling_of_a_forbidden_address_is_dialled_and_each_refusal_is_said_logged
             "{spelling} is not in the audit log: {audit}"
         );
         let logged = format!(" to {host}:{PORT} is refused: ");
-        assert!(log.contains(&logged), "{spelling} is not in the log:\n{log}");
+        assert!(
+            log.contains(&logged),
+            "{spelling} is not in the log:\n{log}"
+        );
     }
     assert_every_connection_is_in_the_capture(&scene, &appliance);
     scene.lab.assert_only_allowed_traffic(&[APPLICATION]);
@@ -144,14 +151,20 @@ fn a_name_that_flips_to_loopback_is_dialled_where_it_was_checked_or_not_at_all()
     let mut scene = scene!("flipping name");
     let appliance = enrolled_beside_the_agent(&mut scene);
     let (good, bad) = (*APPLICATION.ip(), Ipv4Addr::LOCALHOST);
-    let names = [("good-first.example", [good, bad]), ("bad-first.example", [bad, good])];
+    let names = [
+        ("good-first.example", [good, bad]),
+        ("bad-first.example", [bad, good]),
+    ];
     for (number, (name, order)) in names.iter().enumerate() {
         let turns: Vec<_> = order.iter().copied().cycle().take(64).collect();
         scene.lab.network().set_addresses_in_turn(name, &turns);
-        scene.admin(&app_at(&format!("flips-{number}"), name, "80"));
+        scene.admin(&app(&format!("flips-{number}"), name, "80"));
     }
-    scene.lab.network().set_addresses("both.example", &[bad.into(), good.into()]);
-    scene.admin(&app_at("both", "both.example", "80"));
+    scene
+        .lab
+        .network()
+        .set_addresses("both.example", &[bad.into(), good.into()]);
+    scene.admin(&app("both", "both.example", "80"));
 
     for (name, _) in names {
         let (mut carried, mut refused) = (0, 0);
@@ -164,7 +177,10 @@ fn a_name_that_flips_to_loopback_is_dialled_where_it_was_checked_or_not_at_all()
                 assert_eq!(now, dialled + 1, "{name}: {answer}");
             } else {
                 refused += 1;
-                assert!(answer.contains("127.0.0.1, which is never dialled"), "{answer}");
+                assert!(
+                    answer.contains("127.0.0.1, which is never dialled"),
+                    "{answer}"
+                );
                 assert_eq!(now, dialled, "{name}: {answer}");
             }
         }
@@ -189,14 +205,10 @@ fn as_compared(spelling: &str) -> String {
     bare.to_ascii_lowercase()
 }
 
-fn app(name: &str, host: &str) -> Vec<String> {
-    app_at(name, host, &PORT.to_string())
-}
-
-fn app_at(name: &str, host: &str, port: &str) -> Vec<String> {
-    ["app", "add", "--group", GROUP, "--name", name, "--host", host, "--port", port]
-        .map(str::to_owned)
-        .into()
+fn app<'word>(name: &'word str, host: &'word str, port: &'word str) -> [&'word str; 10] {
+    [
+        "app", "add", "--group", GROUP, "--name", name, "--host", host, "--port", port,
+    ]
 }
 
 /// What the edge answers a user who asks for this host as it is spelled. Programs for users change
@@ -229,7 +241,9 @@ fn ask(scene: &mut Scene, host: &str, port: u16) -> String {
 /// Connections that the guest began, by the capture: from where to where.
 fn connections(scene: &Scene, to: Option<SocketAddr>) -> BTreeSet<(SocketAddr, SocketAddr)> {
     let frames = scene.lab.network().capture().frames();
-    let of_guest = frames.iter().filter(|frame| frame.direction == Direction::FromGuest);
+    let of_guest = frames
+        .iter()
+        .filter(|frame| frame.direction == Direction::FromGuest);
     let segments = of_guest.filter_map(|frame| Segment::parse(&frame.bytes));
     segments
         .filter(|segment| segment.opens && to.is_none_or(|to| segment.to == to))
@@ -258,8 +272,13 @@ fn assert_every_connection_is_in_the_capture(scene: &Scene, appliance: &Applianc
 
 /// The field ActiveOpens of the line of names and the line of values.
 fn active_opens(snmp: &str) -> usize {
-    let mut lines = snmp.lines().filter_map(|line| line.trim().strip_prefix("Tcp: "));
-    let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let mut lines = snmp
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Tcp: "));
+    let (names, values) = (
+        lines.next().unwrap_or_default(),
+        lines.next().unwrap_or_default(),
+    );
     let place = names.split(' ').position(|name| name == "ActiveOpens");
     let value = place.and_then(|place| values.split(' ').nth(place)?.parse().ok());
     match value {

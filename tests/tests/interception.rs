@@ -10,7 +10,7 @@ use tests::foreign::interceptor::{Authority, Interceptor, OWN_AUTHORITY, PROGRAM
 use tests::foreign::programs;
 use tests::network::address::{APPLICATION, EDGE_NAME};
 use tests::scene;
-use tests::scene::{CONNECTED, PAGE, STEP_MAX, Scene, expect};
+use tests::scene::{CONNECTED, PAGE, STEP_MAX, expect};
 use tests::skip;
 
 const ENROL: &str = "outgate-enrol/1";
@@ -82,11 +82,14 @@ fn assert_learned_no_more_than_the_id(seen: &[Seen], key: &str) {
     let hello = Seen::FromClient(format!("000000120100{hex}"));
     assert!(seen.contains(&Seen::ClientEstablished(ENROL.to_owned())));
     assert!(seen.contains(&Seen::EdgeEstablished(ENROL.to_owned())));
-    let of_client = seen.iter().filter(|seen| matches!(seen, Seen::FromClient(_)));
+    let of_client = seen
+        .iter()
+        .filter(|seen| matches!(seen, Seen::FromClient(_)));
     let of_client: Vec<_> = of_client.collect();
     assert_eq!(of_client, [&hello], "all that was seen: {seen:?}");
     // EnrolProof: it is not for want of an answer that nothing more was said.
-    let is_proof = |seen: &Seen| matches!(seen, Seen::FromEdge(bytes) if bytes[8..].starts_with("0101"));
+    let is_proof =
+        |seen: &Seen| matches!(seen, Seen::FromEdge(bytes) if bytes[8..].starts_with("0101"));
     assert!(seen.iter().any(is_proof), "{seen:?}");
 }
 

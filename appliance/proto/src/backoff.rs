@@ -1,7 +1,9 @@
 //! When to try again: decorrelated jitter.
 //!
-//! First delay `U(0, spread)`, then `min(cap, U(1 s, 3 x previous))`. The spread decides how a fleet
-//! comes back after a short outage, the cap after a long one. It never gives up.
+//! First delay `U(0, spread)`, then `min(cap, U(1 s, 3 x previous))`, where the spread itself counts as
+//! the delay before the second: who drew a short first one would come back for the second and the third
+//! while the rest of a fleet is at its first. The spread decides how a fleet comes back after a short
+//! outage, the cap after a long one. It never gives up.
 
 use core::time::Duration;
 
@@ -44,7 +46,7 @@ impl Backoff {
         self.attempts = self.attempts.saturating_add(1);
         let Some(previous) = self.previous else {
             let delay = jitter(&mut self.seed, self.spread).min(self.cap);
-            self.previous = Some(delay.max(FLOOR));
+            self.previous = Some(self.spread.max(FLOOR));
             return delay;
         };
         let delay = FLOOR

@@ -1,6 +1,7 @@
 //! The registry alone, without a connection.
 
 use super::*;
+use crate::config::READY_MAX;
 
 #[test]
 fn connectors_of_a_group_take_turns_and_suspects_are_passed_over() {
@@ -78,8 +79,35 @@ fn a_connector_that_has_stored_no_ratchet_value_is_offered_no_session() {
     let broker = Arc::new(Broker::default());
     let (registration, _commands) = broker.register(identity(1, 7), [1; 32]);
     assert!(broker.pick(7).is_none());
-    registration.tunnel.set_ready();
+    registration.set_ready();
     assert!(broker.pick(7).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_waits_for_a_connector_that_stores_its_value_and_not_for_one_that_never_does() {
+    let broker = Arc::new(Broker::default());
+    assert!(broker.pick_of(&[7]).await.is_none(), "nobody is there");
+    let (registration, _commands) = broker.register(identity(1, 7), [1; 32]);
+    let began = tokio::time::Instant::now();
+    assert!(
+        broker.pick_of(&[8]).await.is_none(),
+        "it is of another group"
+    );
+    assert!(began.elapsed().is_zero());
+    assert!(broker.pick_of(&[8, 7]).await.is_none());
+    assert_eq!(began.elapsed(), READY_MAX);
+    let (picked, ()) = tokio::join!(broker.pick_of(&[8, 7]), async { registration.set_ready() });
+    assert_eq!(picked.unwrap().0, 1);
+    assert_eq!(began.elapsed(), READY_MAX, "it is picked at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_does_not_wait_for_a_connector_that_goes_away() {
+    let broker = Arc::new(Broker::default());
+    let (registration, _commands) = broker.register(identity(1, 7), [1; 32]);
+    let began = tokio::time::Instant::now();
+    let (picked, ()) = tokio::join!(broker.pick_of(&[7]), async { drop(registration) });
+    assert!(picked.is_none() && began.elapsed().is_zero());
 }
 
 /// A control channel that is offered sessions.
@@ -89,7 +117,7 @@ fn registered(
     group_id: i64,
 ) -> (Registration, mpsc::Receiver<Command>) {
     let (registration, commands) = broker.register(identity(id, group_id), [id; 32]);
-    registration.tunnel.set_ready();
+    registration.set_ready();
     (registration, commands)
 }
 

@@ -11,10 +11,11 @@ use tokio::time::timeout;
 use super::{Control, fresh_value, millis, reconnect_delays};
 use crate::authorise::{Endpoint, authorise};
 use crate::broker::{Command, Tunnel};
-use crate::config::{GREETING_TURN_MAX, INCUMBENT_ANSWER_MAX};
+use crate::config::GREETING_TURN_MAX;
 use crate::recognise::{Incumbent, verdict_name};
 use crate::store::greeting::{Admitted, Greeted, Greeting};
 use crate::{Error, clock};
+use connector_proto::limits::INCUMBENT_MAX;
 
 /// What the connector said of itself.
 #[derive(Clone, Debug)]
@@ -188,7 +189,7 @@ async fn ask(tunnel: &Tunnel) -> Incumbent {
     if !tunnel.command(Command::AskAlive(answer)) {
         return Incumbent::None;
     }
-    match timeout(INCUMBENT_ANSWER_MAX, answered).await {
+    match timeout(INCUMBENT_MAX, answered).await {
         Ok(Ok(())) => Incumbent::Alive,
         Ok(Err(_)) | Err(_) => Incumbent::None,
     }

@@ -184,8 +184,10 @@ const fn denied_name(denied: Denied) -> &'static str {
 
 /// Picks a connector, writes the decision down, offers the session and awaits its data channel.
 async fn open(shared: &Arc<Shared>, user: &str, targets: &[Target]) -> Result<Session, Refusal> {
-    let able = |target: &Target| Some((target.clone(), shared.broker.pick(target.group_id)?));
-    let Some((target, tunnel)) = targets.iter().find_map(able) else {
+    let groups: Vec<i64> = targets.iter().map(|target| target.group_id).collect();
+    let picked = shared.broker.pick_of(&groups).await;
+    let able = picked.and_then(|(place, tunnel)| Some((targets.get(place)?.clone(), tunnel)));
+    let Some((target, tunnel)) = able else {
         let group = targets.first().map_or("", |target| &target.group);
         let detail = format!(
             "no connector of group {group} is connected and has room; see `edge connector list`"

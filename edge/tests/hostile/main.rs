@@ -14,5 +14,10 @@ mod shared {
 }
 
 mod besieged;
+mod doors;
 
+mod certificates;
+mod chains;
+mod classes;
 mod resources;
+mod sessions;

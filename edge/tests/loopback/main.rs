@@ -11,7 +11,6 @@ mod bad_peers;
 mod certificates;
 mod edge_time;
 mod enrolment;
-mod flood;
 mod identity;
 mod outage;
 mod path;

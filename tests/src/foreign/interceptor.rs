@@ -89,10 +89,11 @@ impl Interceptor {
         let mode = format!("reverse:https://{upstream}");
         let words = ["--mode", &mode, "--scripts", "witness.py"];
         let place = ["--listen-host", "127.0.0.1", "--listen-port", "0"];
-        // It takes the edge's certificate as it is, asks the edge for the name that it was asked for, and
-        // passes on what is no HTTP.
+        // It asks the edge for what it is asked for itself, name and ALPN, takes the edge's certificate as it
+        // is, and passes on what is no HTTP.
         let settings = [
             "confdir=.",
+            "connection_strategy=lazy",
             "ssl_insecure=true",
             "keep_host_header=true",
             "tcp_hosts=.*",
@@ -101,13 +102,10 @@ impl Interceptor {
         let words: Vec<_> = words.into_iter().chain(place).chain(settings).collect();
         let daemon = Daemon::start_on_host(folder, PROGRAM, &words, "server listening at ")?;
         let address = daemon.wait_for("\n", READY_MAX)?;
-        let address = address
-            .trim()
-            .parse()
-            .map_err(|_| ForeignError::Refused {
-                command: PROGRAM.to_owned(),
-                output: daemon.log(),
-            })?;
+        let address = address.trim().parse().map_err(|_| ForeignError::Refused {
+            command: PROGRAM.to_owned(),
+            output: daemon.log(),
+        })?;
         Ok(Self { daemon, address })
     }
 
@@ -119,7 +117,9 @@ impl Interceptor {
     /// What it saw so far.
     pub fn seen(&self) -> Vec<Seen> {
         let log = self.daemon.log();
-        let lines = log.lines().filter_map(|line| line.strip_prefix("witness: "));
+        let lines = log
+            .lines()
+            .filter_map(|line| line.strip_prefix("witness: "));
         lines.filter_map(|line| parse(line.trim_end())).collect()
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::address::GATEWAY_MAC;
 use super::datagram::Datagram;
-use super::dns::Names;
 use super::dhcp::{self, DhcpServer};
+use super::dns::Names;
 use super::link::Chance;
 use super::settings::Settings;
 use super::{dns, ntp};

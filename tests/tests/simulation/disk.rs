@@ -16,6 +16,8 @@ pub struct Disk {
     writing: Option<Writing>,
     /// It takes nothing at the moment.
     pub is_failing: bool,
+    /// The last write failed: what it was to write may be there or not.
+    pub is_in_doubt: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -78,6 +80,7 @@ impl Disk {
     /// What was begun is done, or fails; then it may be there all the same.
     pub fn finish(&mut self, chance: &mut Chance) -> Result<(), String> {
         let writing = self.writing.take();
+        self.is_in_doubt = self.is_failing;
         if !self.is_failing {
             self.put(writing);
             return Ok(());

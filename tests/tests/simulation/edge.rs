@@ -58,7 +58,7 @@ pub struct Tally {
     pub renewals: u64,
     pub held: u64,
     pub reverted: u64,
-    pub replaced: u64,
+    pub asked: u64,
 }
 
 /// Whose certificate it is.

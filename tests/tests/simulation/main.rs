@@ -5,6 +5,7 @@
 //! Everything random comes from a seed: `OUTGATE_SEED=7 cargo test -p tests --test simulation` lives
 //! that one world again. `OUTGATE_LONG=1` lives ten thousand.
 #![expect(
+    clippy::unwrap_in_result,
     clippy::unwrap_used,
     reason = "a panic is a test's report, in its helpers too"
 )]

@@ -37,7 +37,7 @@ impl Summary {
             ("renewals", edge.renewals),
             ("admitted", edge.admitted),
             ("admitted as reverted", edge.reverted),
-            ("incumbents replaced", edge.replaced),
+            ("incumbents asked", edge.asked),
             ("held", edge.held),
             ("sessions offered", world.sessions),
         ];

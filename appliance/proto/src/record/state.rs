@@ -40,7 +40,7 @@ pub struct State {
 }
 
 /// What is to take the place of the identity in use. Kept before it is asked for.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, Default, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub struct Next {
     /// Its private key, PKCS#8 DER.
     pub private_key: Vec<u8>,
@@ -68,7 +68,7 @@ pub struct Identity {
 }
 
 /// User and password for an HTTP proxy (RFC 7617), as the operator typed them.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub struct ProxyCredentials {
     /// The user; without a colon.
     pub user: String,

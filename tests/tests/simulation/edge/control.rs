@@ -100,6 +100,7 @@ impl Edge {
 
     fn ask(&mut self, now: Instant, newcomer: Line, incumbent: Line) {
         self.touched.insert(incumbent);
+        self.tally.asked += 1;
         let control = self.control(incumbent).expect("it is connected");
         control.channel.ask_alive(now, INCUMBENT_MAX).unwrap();
         control.is_asked = true;
@@ -118,10 +119,8 @@ impl Edge {
 
     fn welcome(&mut self, now: Instant, line: Line, admitted: &Admitted, value: RatchetValue) {
         let id = admitted.identity.id;
-        if let Some(before) = self.connected.insert(id, line) {
-            self.tally.replaced += 1;
-            self.close(before, CloseCode::Replaced);
-        }
+        let before = self.connected.insert(id, line);
+        assert_eq!(before, None, "nobody takes the place of one who is there");
         self.tally.admitted += 1;
         self.tally.reverted += u64::from(admitted.verdict == Verdict::Reverted);
         let (ca, other_ca) = (self.ca().to_vec(), self.other_ca().to_vec());

@@ -115,7 +115,8 @@ impl World {
 
     fn switch_off(&mut self, machine: usize) {
         if let Some(line) = self.machines[machine].line.take() {
-            self.lines.get_mut(&line).unwrap().client = None;
+            let state = self.lines.get_mut(&line).unwrap();
+            (state.client, state.purpose) = (None, None);
             self.break_off(line);
         }
         let it = &mut self.machines[machine];

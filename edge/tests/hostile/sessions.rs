@@ -1,0 +1,162 @@
+//! A session belongs to the connector that it was offered to, once, for as long as it is offered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use connector_proto::control::{Channel, ConnectorEvent, ConnectorSide};
+use connector_proto::data::Attaching;
+use connector_proto::error::Error;
+use connector_proto::grant;
+use connector_proto::message::{ALPN_DATA, CloseCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+use crate::certificates::gone;
+use crate::shared::harness::{
+    HOST, Identity, PASSWORD, PORT, TestEdge, Tls, USER, attach, authorization, clock, next_event,
+    now, proxy_connect, soon,
+};
+
+/// For how long a session is offered, and some more.
+const OFFERED_MAX: Duration = Duration::from_secs(40);
+
+type SessionId = [u8; 16];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_carried_by_the_connector_it_was_offered_to_and_once() {
+    let edge = Arc::new(TestEdge::start().await);
+    let victim = edge.enrolled().await;
+    let mut tunnel = victim.connect(edge.address()).await;
+    // Of the same group; not connected, so that it is offered nothing.
+    let thief = edge.enrolled().await;
+    let (user, session) = offered(&edge, &victim, &mut tunnel).await;
+    assert_eq!(refused(&edge, &thief, session).await, UNKNOWN);
+    let _carrier = attach(&victim, edge.address(), session).await.unwrap();
+    let (status, user) = user.await.unwrap();
+    assert_eq!(status, 200);
+    for again in [&victim, &thief] {
+        assert_eq!(refused(&edge, again, session).await, UNKNOWN);
+    }
+    // Nor when it is over.
+    drop(user);
+    for again in [&victim, &thief] {
+        assert_eq!(refused(&edge, again, session).await, UNKNOWN);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connector_that_comes_too_late_for_a_session_is_too_late() {
+    let edge = TestEdge::start().await;
+    let connector = edge.enrolled().await;
+    let mut tunnel = connector.connect(edge.address()).await;
+    let mut user = TcpStream::connect(edge.running().proxy_addr).await.unwrap();
+    let credentials = authorization(USER, PASSWORD);
+    let request = format!("CONNECT {HOST}:{PORT} HTTP/1.1\r\n{credentials}\r\n\r\n");
+    user.write_all(request.as_bytes()).await.unwrap();
+    let session = offer(&connector, &mut tunnel).await;
+    let mut answer = String::new();
+    let answered = tokio::time::timeout(OFFERED_MAX, user.read_to_string(&mut answer));
+    answered.await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
+    assert_eq!(refused(&edge, &connector, session).await, UNKNOWN);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connector_that_was_revoked_takes_up_no_session_that_it_was_offered_before() {
+    let edge = Arc::new(TestEdge::start().await);
+    let connector = edge.enrolled().await;
+    let mut tunnel = connector.connect(edge.address()).await;
+    // This one is authenticated while the connector may still do everything.
+    let early = connector.dial(edge.address(), ALPN_DATA).await.unwrap();
+    let (user, session) = offered(&edge, &connector, &mut tunnel).await;
+    // As a command does it: in another process.
+    let command = edge::authority::open_store(&edge::config::DataDir::new(&edge.dir)).unwrap();
+    command.revoke_connector(connector.name(), now()).unwrap();
+    let code = refused(&edge, &connector, session).await;
+    assert_eq!(code, CloseCode::Revoked);
+    // Its tunnel ends, and with it everything that it was offered.
+    gone(&edge, &connector).await;
+    assert_eq!(take_up(early, session).await.err(), Some(UNKNOWN));
+    let (status, _) = soon("the user's answer", user).await.unwrap();
+    assert_eq!(status, 502);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_a_revoked_connector_took_up_at_the_last_moment_ends_within_seconds() {
+    let edge = Arc::new(TestEdge::start().await);
+    let connector = edge.enrolled().await;
+    let mut tunnel = connector.connect(edge.address()).await;
+    let early = connector.dial(edge.address(), ALPN_DATA).await.unwrap();
+    let (user, session) = offered(&edge, &connector, &mut tunnel).await;
+    let command = edge::authority::open_store(&edge::config::DataDir::new(&edge.dir)).unwrap();
+    command.revoke_connector(connector.name(), now()).unwrap();
+    // Either it is too late, or what it took up is taken away.
+    if let Ok(_carrier) = take_up(early, session).await {
+        let (status, mut user) = user.await.unwrap();
+        assert_eq!(status, 200);
+        let end = soon("the reset", user.read_u8()).await;
+        assert!(end.is_err());
+    }
+    gone(&edge, &connector).await;
+}
+
+const UNKNOWN: CloseCode = CloseCode::UnknownSession;
+
+/// A user who waits for the application, and the session that the connector is offered for it.
+async fn offered(
+    edge: &Arc<TestEdge>,
+    connector: &Identity,
+    tunnel: &mut (Tls, Channel<ConnectorSide>),
+) -> (JoinHandle<(u16, TcpStream)>, SessionId) {
+    let edge = Arc::clone(edge);
+    let target = format!("{HOST}:{PORT}");
+    let user = tokio::spawn(async move { proxy_connect(&edge, &target).await });
+    (user, offer(connector, tunnel).await)
+}
+
+/// The next session that the connector is offered.
+async fn offer(
+    connector: &Identity,
+    (tls, channel): &mut (Tls, Channel<ConnectorSide>),
+) -> SessionId {
+    let awaiting = async {
+        loop {
+            let event = next_event(tls, channel).await.unwrap();
+            if let Some(ConnectorEvent::SessionOffered { grant }) = connector.heed(channel, event) {
+                return grant;
+            }
+        }
+    };
+    let bytes = soon("the offer", awaiting).await;
+    let (key, id) = (
+        &connector.enrolment.grant_key,
+        &connector.enrolment.connector_id,
+    );
+    grant::verify(&bytes, key, id, now()).unwrap().session
+}
+
+/// Why the connector does not get the session.
+async fn refused(edge: &TestEdge, connector: &Identity, session: SessionId) -> CloseCode {
+    let tls = connector.dial(edge.address(), ALPN_DATA).await.unwrap();
+    take_up(tls, session).await.unwrap_err()
+}
+
+/// Asks for a session on a data channel; the channel is the session's after it.
+async fn take_up(mut tls: Tls, session: SessionId) -> Result<Tls, CloseCode> {
+    let mut attaching = Attaching::new(clock(), session).unwrap();
+    let asked = attaching.poll_transmit().unwrap();
+    tls.write_all(&asked).await.unwrap();
+    tls.flush().await.unwrap();
+    let mut buffer = [0; 256];
+    loop {
+        let len = soon("the answer", tls.read(&mut buffer)).await.unwrap();
+        assert_ne!(len, 0, "closed without a word");
+        match attaching.handle_input(&mut &buffer[..len]) {
+            Ok(false) => {}
+            Ok(true) => return Ok(tls),
+            Err(Error::PeerClosed { code }) => return Err(code),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
