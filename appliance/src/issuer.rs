@@ -24,7 +24,10 @@ impl fmt::Display for ForeignIssuer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, is_borrowed } = self;
         if *is_borrowed {
-            write!(f, "it was issued by a stranger that takes the name \"{name}\"")
+            write!(
+                f,
+                "it was issued by a stranger that takes the name \"{name}\""
+            )
         } else {
             write!(f, "it was issued by \"{name}\"")
         }

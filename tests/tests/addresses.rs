@@ -16,6 +16,9 @@ use tests::scene::{GROUP, STEP_MAX, Scene, USER, expect};
 /// Nothing in the lab listens there.
 const PORT: u16 = 8080;
 
+/// Ten lines of a service in a second are kept.
+const PACE: Duration = Duration::from_millis(110);
+
 /// Spellings, and the address that each is: what a resolver that plays along says of those that are no
 /// address to the connector.
 const SPELLINGS: [(&str, &str); 66] = [
@@ -115,8 +118,12 @@ fn no_spelling_of_a_forbidden_address_is_dialled_and_each_refusal_is_said_logged
         scene.admin(&app(&name, spelling, &port));
     }
 
+    let every_line = "set /proc/sys/kernel/printk_devkmsg on";
+    let set = expect(appliance.ask_agent(every_line));
+    assert!(set.starts_with("set "), "{set}");
     for (spelling, _) in SPELLINGS {
         let answer = ask(&mut scene, spelling, PORT);
+        std::thread::sleep(PACE);
         assert!(
             answer.starts_with("HTTP/1.1 502 ")
                 && answer.contains("the application's address is one that is never dialled")

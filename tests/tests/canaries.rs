@@ -17,6 +17,10 @@ use tests::scene::{CONNECTED, PAGE, STEP_MAX, Scene, expect};
 
 /// Letters of a key in a row that count as a part of it.
 const RUN: usize = 8;
+/// Characters that the kernel's terminal keeps: `N_TTY_BUF_SIZE`.
+const TYPED_KEPT: usize = 4096;
+/// Asks for something, so that it is known when all before it was read.
+const CTRL_R: &[u8] = &[0x12];
 /// The letters of keys.
 const ALPHABET: [u8; 16] = *b"cbdefghijklnrtuv";
 
@@ -34,8 +38,12 @@ fn neither_the_provisioning_key_nor_the_private_key_is_in_what_is_said_sent_or_k
     assert_eq!(scene.fetch(PAGE).status, 200);
 
     let provisioning = Canary::of_provisioning_key(&key);
+    // The kernel's terminal keeps what was typed last, where no process can read it, until as much again is
+    // typed.
+    expect(appliance.console().send(&[b' '; TYPED_KEPT]));
+    expect(appliance.console().send(CTRL_R));
+    expect(appliance.wait_for("Type RESET to erase", STEP_MAX));
     let memory = expect(scene.lab.memory_of(&mut appliance));
-    fs::write("/tmp/s-mitm/memory", &memory).unwrap();
     provisioning.assert_not_in("the machine's memory", &memory);
     expect(
         scene
@@ -47,32 +55,32 @@ fn neither_the_provisioning_key_nor_the_private_key_is_in_what_is_said_sent_or_k
     assert!(!private.places_in(&memory).is_empty());
     drop(memory);
 
-    let mut searched = vec![
-        ("the console", appliance.console().text().into_bytes()),
-        ("the edge's log", scene.edge().log().into_bytes()),
-        ("the state of the disk", expect(scene.lab.disk_of("copy"))),
-    ];
     let audit = scene.admin(&["audit", "list", "--last", "1000"]);
-    searched.push(("the audit log", audit.to_string().into_bytes()));
+    let mut searched = vec![
+        said("the console", appliance.console().text()),
+        said("the edge's log", scene.edge().log()),
+        said("the audit log", audit.to_string()),
+        said("the kernel's log", expect(appliance.ask_agent("log"))),
+        ("the disk".to_owned(), expect(scene.lab.disk_of("copy"))),
+    ];
     expect(scene.lab.network().capture().flush());
-    for (name, bytes) in files_in(scene.lab.folder()) {
-        let is_searched = ["network.pcap", "edge"]
-            .iter()
-            .any(|part| name.contains(part));
-        if is_searched {
-            searched.push((Box::leak(name.into_boxed_str()), bytes));
-        }
-    }
-    let log = expect(appliance.ask_agent("log"));
-    searched.push(("the kernel's log", log.into_bytes()));
+    let files = files_in(scene.lab.folder()).into_iter();
+    searched
+        .extend(files.filter(|(name, _)| name.contains("network.pcap") || name.contains("edge")));
     for process in expect(appliance.ask_agent("ps")).lines() {
         let pid = process.split(' ').next().unwrap_or_default();
         for file in ["cmdline", "environ"] {
-            let said = expect(appliance.ask_agent(&format!("cat /proc/{pid}/{file}")));
-            searched.push(("/proc", said.into_bytes()));
+            let path = format!("/proc/{pid}/{file}");
+            let text = expect(appliance.ask_agent(&format!("cat {path}")));
+            searched.push(said(&path, text));
         }
     }
-    for what in ["the console", "network.pcap", "edge.sqlite", "/proc"] {
+    for what in [
+        "the console",
+        "network.pcap",
+        "edge.sqlite",
+        "/proc/1/cmdline",
+    ] {
         let found = searched.iter().find(|(name, _)| name.contains(what));
         assert!(
             found.is_some_and(|(_, bytes)| !bytes.is_empty()),
@@ -189,6 +197,11 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     starts
         .map(|(at, _)| at)
         .find(|at| bytes[*at..].starts_with(wanted))
+}
+
+/// A place with the text that is there.
+fn said(place: &str, text: String) -> (String, Vec<u8>) {
+    (place.to_owned(), text.into_bytes())
 }
 
 /// The private key in the state record on the copy of a machine's disk: opened as the machine does.

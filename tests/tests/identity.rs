@@ -6,9 +6,6 @@
 use std::time::{Duration, Instant};
 
 use connector_proto::key::ProvisioningKey;
-use disk_format::gpt::Gpt;
-use disk_format::qcow2;
-use disk_format::slot::partition;
 use qemu::console::ConsoleError;
 use qemu::mac::Mac;
 use serde_json::json;
@@ -359,16 +356,7 @@ fn generation_after(appliance: &Appliance, before: &str) -> String {
 /// What is in the state partition of a machine whose power is cut.
 fn state_on_disk(scene: &Scene, name: &str, appliance: Appliance) -> Vec<u8> {
     appliance.cut_power();
-    let image = expect(std::fs::read(
-        scene.lab.folder().join(format!("{name}.qcow2")),
-    ));
-    let disk = expect(qcow2::parse(&image, 1 << 30));
-    let table = expect(Gpt::parse_primary(&disk));
-    let Some(state) = table.find(partition::STATE) else {
-        panic!("there is no state partition");
-    };
-    let sector = |lba: u64| expect(usize::try_from(lba * disk_format::SECTOR_BYTES));
-    disk[sector(state.first_lba)..sector(state.last_lba + 1)].to_vec()
+    expect(scene.lab.state_of(name))
 }
 
 fn contains(bytes: &[u8], wanted: &[u8]) -> bool {

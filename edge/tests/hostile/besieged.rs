@@ -29,7 +29,7 @@ const AT_ONCE: usize = 50;
 /// Enough for the connectors of one story.
 const KEY_USES: u32 = 5000;
 
-/// One siege at a time: each measures a process.
+/// One flood at a time: each is measured. What follows it is patience.
 static SIEGE: Mutex<()> = Mutex::const_new(());
 
 /// An edge that is about to be besieged.
@@ -40,7 +40,7 @@ pub struct Besieged {
     _program: Program,
     resident_kib_before: u64,
     descriptors_before: usize,
-    _turn: MutexGuard<'static, ()>,
+    turn: Option<MutexGuard<'static, ()>>,
 }
 
 impl Besieged {
@@ -53,7 +53,8 @@ impl Besieged {
         let turn = SIEGE.lock().await;
         raise_descriptor_limit();
         let program = Program::with_edge();
-        let edge = program.serve_with(descriptors);
+        let limit = descriptors.map_or_else(|| ":".into(), |limit| format!("ulimit -n {limit}"));
+        let edge = program.serve_after(&limit, "127.0.0.1:0");
         let key = program.mint(KEY_USES);
         let address = edge.control;
         // What is made once, at the first connection.
@@ -68,7 +69,7 @@ impl Besieged {
             _program: program,
             resident_kib_before: 0,
             descriptors_before: 0,
-            _turn: turn,
+            turn: Some(turn),
         };
         besieged.resident_kib_before = besieged.kib("VmRSS:");
         besieged.descriptors_before = besieged.descriptors();
@@ -98,8 +99,14 @@ impl Besieged {
         assert!(slowest < SLOWEST_MAX, "{slowest:?}");
     }
 
+    /// The flood is over and was measured.
+    pub fn let_others_begin(&mut self) {
+        self.turn = None;
+    }
+
     /// Returns when the edge holds no descriptor more than before.
-    pub async fn relieved(&self) {
+    pub async fn relieved(&mut self) {
+        self.let_others_begin();
         let deadline = Instant::now() + RELIEVED_MAX;
         while self.descriptors() > self.descriptors_before {
             let (left, before) = (self.descriptors(), self.descriptors_before);

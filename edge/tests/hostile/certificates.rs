@@ -1,5 +1,10 @@
 //! Certificates, true and false ones.
 
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use connector_proto::message::ALPN_RENEW;
 use connector_proto::renew::{Connector as Renewing, ConnectorEvent as RenewEvent};
 use connector_proto::time::UnixSeconds;
@@ -7,9 +12,15 @@ use edge::authority::{Authority, RequestKey, open_store};
 use edge::config::DataDir;
 use edge::store::keys::KeyOrder;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair};
+use rustls::crypto::ring::default_provider;
+use rustls::crypto::ring::sign::any_ecdsa_type;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::shared::harness::{Identity, Machine, TestEdge, clock, enrol, now, soon, until};
+use crate::shared::harness::tls::connect;
+use crate::shared::harness::{Identity, Machine, TestEdge, Tls, clock, enrol, now, soon, until};
 
 /// A chain, the leaf first, and the key that is used with it, all DER.
 #[derive(Clone, Debug)]
@@ -24,6 +35,21 @@ impl Credentials {
             chain: vec![identity.enrolment.certificate.clone()],
             key: identity.machine.key.serialized_der().to_vec(),
         }
+    }
+
+    /// A connection with them, whether they belong together or not. `ca`: the only issuer trusted.
+    pub async fn dial(&self, edge: SocketAddr, alpn: &[u8], ca: &[u8]) -> io::Result<Tls> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(ca.to_vec())).unwrap();
+        let key = any_ecdsa_type(&PrivatePkcs8KeyDer::from(self.key.clone()).into()).unwrap();
+        let chain = self.chain.iter().cloned().map(CertificateDer::from);
+        let certified = CertifiedKey::new(chain.collect(), key);
+        let config = ClientConfig::builder_with_provider(default_provider().into())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        connect(edge, alpn, config).await
     }
 
     /// A leaf with the key that it is for.
@@ -57,8 +83,13 @@ pub fn ca(identity: &Identity, key: KeyPair) -> Issuer<'static, KeyPair> {
     Issuer::from_ca_cert_der(&identity.enrolment.ca.as_slice().into(), key).unwrap()
 }
 
+/// The key of the only CA.
 pub fn ca_key(edge: &TestEdge) -> KeyPair {
-    KeyPair::try_from(edge.ca_key().as_slice()).unwrap()
+    let names = std::fs::read_dir(&edge.dir).unwrap();
+    let mut paths = names.map(|entry| entry.unwrap().path());
+    let is_ca_key = |path: &PathBuf| path.to_string_lossy().contains("/ca-");
+    let key = std::fs::read(paths.find(is_ca_key).unwrap()).unwrap();
+    KeyPair::try_from(key.as_slice()).unwrap()
 }
 
 /// A connector of another group than the harness has.

@@ -6,7 +6,7 @@ use rustls::AlertDescription;
 
 use crate::certificates::{Credentials, gone, memory, params, subject};
 use crate::doors::{Door, Heard};
-use crate::shared::harness::{Identity, TestEdge, dial_with_chain, now};
+use crate::shared::harness::{Identity, TestEdge, now};
 
 /// The doors at which a certificate counts.
 const DOORS: [Door; 3] = [Door::Control, Door::Data, Door::Renew];
@@ -15,11 +15,11 @@ const DOORS: [Door; 3] = [Door::Control, Door::Data, Door::Renew];
 async fn a_chain_stuffed_with_a_connectors_certificate_is_refused_and_leaves_no_trace() {
     let edge = TestEdge::start().await;
     let (victim, insider) = (edge.enrolled().await, edge.enrolled().await);
-    for (what, Credentials { chain, key }, alert) in stuffed(&victim, &insider) {
+    for (what, credentials, alert) in stuffed(&victim, &insider) {
         for door in DOORS {
             let before = memory(&edge);
-            let (ca, chain, key) = (&victim.enrolment.ca, chain.clone(), key.clone());
-            let connection = dial_with_chain(edge.address(), door.alpn(), ca, chain, key).await;
+            let ca = &victim.enrolment.ca;
+            let connection = credentials.dial(edge.address(), door.alpn(), ca).await;
             let ratchet = victim.machine.stored();
             let heard = door.knock(connection, ratchet, &Heard::Alert(alert)).await;
             assert_eq!(heard, Heard::Alert(alert), "{what} at {door:?}");
@@ -51,7 +51,7 @@ fn stuffed(
         (
             "the attacker's own leaf, the victim's certificate behind it",
             with(vec![own, certificate.clone()], &key),
-            AlertDescription::UnknownCA,
+            AlertDescription::CertificateUnknown,
         ),
         (
             "the victim's certificate, the attacker's key",
@@ -66,12 +66,12 @@ fn stuffed(
         (
             "a leaf that only names the victim's certificate as issuer",
             with(vec![by(&key), certificate.clone(), ca.clone()], &key),
-            AlertDescription::UnknownCA,
+            AlertDescription::CertificateUnknown,
         ),
         (
             "a leaf that the victim's key has signed",
             with(vec![by(&victim.machine.key), certificate.clone(), ca], &key),
-            AlertDescription::UnknownCA,
+            AlertDescription::CertificateUnknown,
         ),
     ]
 }
@@ -83,9 +83,8 @@ async fn an_insider_with_a_victims_certificate_behind_its_own_is_nobody_but_itse
     let mut both = Credentials::of(&insider);
     both.chain.push(victim.enrolment.certificate.clone());
     let knock = async |door: Door, expected: Heard| {
-        let Credentials { chain, key } = both.clone();
         let ca = &insider.enrolment.ca;
-        let connection = dial_with_chain(edge.address(), door.alpn(), ca, chain, key).await;
+        let connection = both.dial(edge.address(), door.alpn(), ca).await;
         let ratchet = insider.machine.stored();
         assert_eq!(door.knock(connection, ratchet, &expected).await, expected);
     };

@@ -10,7 +10,7 @@ use crate::certificates::{
     Credentials, ca, ca_key, ended, enrolled_in, gone, memory, params, subject, superseded,
 };
 use crate::doors::{Door, Heard};
-use crate::shared::harness::{Identity, TestEdge, dial, dial_with_chain, now};
+use crate::shared::harness::{Identity, TestEdge, dial, now};
 
 const DAY: u64 = 86_400;
 
@@ -109,11 +109,9 @@ impl Class {
 
     async fn heard(&self, edge: &TestEdge, door: Door) -> Heard {
         let (address, alpn, ca) = (edge.address(), door.alpn(), &self.identity.enrolment.ca);
-        let connection = match self.credentials.clone() {
+        let connection = match &self.credentials {
             None => dial(address, alpn, Some(ca), None).await,
-            Some(Credentials { chain, key }) => {
-                dial_with_chain(address, alpn, ca, chain, key).await
-            }
+            Some(credentials) => credentials.dial(address, alpn, ca).await,
         };
         let ratchet = self.identity.machine.stored();
         door.knock(connection, ratchet, &self.expected(door)).await
@@ -171,7 +169,7 @@ async fn impostors(edge: &TestEdge) -> Vec<Class> {
         by_tls(
             "one of another CA of the same name",
             Some(Credentials::new(of_false_ca, &own)),
-            AlertDescription::UnknownCA,
+            AlertDescription::DecryptError,
         ),
         by_tls(
             "a connector's key in one for servers",

@@ -122,6 +122,18 @@ async fn a_peer_that_says_nothing_costs_nobody_else_anything() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_protocol_of_ours_there_is_no_handshake() {
+    let edge = TestEdge::start().await;
+    for alpn in [&b""[..], b"h2", b"outgate-control/2"] {
+        assert!(
+            dial(edge.address(), alpn, None, None).await.is_err(),
+            "{alpn:?}"
+        );
+    }
+    assert!(dial(edge.address(), ALPN_ENROL, None, None).await.is_ok());
+}
+
 /// The reason in the edge's last frame.
 async fn farewell(tls: &mut Tls) -> Option<CloseCode> {
     let mut bytes = Vec::new();

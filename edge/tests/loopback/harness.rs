@@ -2,7 +2,7 @@
 
 mod connector;
 pub mod program;
-mod tls;
+pub mod tls;
 mod user;
 
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ pub use connector::{
     next_event,
 };
 pub use program::Program;
-pub use tls::{Tls, dial, dial_with_chain};
+pub use tls::{Tls, dial};
 pub use user::{
     application, ask_proxy, authorization, echo_application, half_close_application, proxy_connect,
     web_application,
@@ -118,14 +118,6 @@ impl TestEdge {
             label: None,
         };
         self.store().mint_key(&order, now()).unwrap().key
-    }
-
-    /// The key of the only CA.
-    pub fn ca_key(&self) -> Vec<u8> {
-        let names = std::fs::read_dir(&self.dir).unwrap();
-        let mut paths = names.map(|entry| entry.unwrap().path());
-        let is_ca_key = |path: &PathBuf| path.to_string_lossy().contains("/ca-");
-        std::fs::read(paths.find(is_ca_key).unwrap()).unwrap()
     }
 
     /// Uses spent of all keys together.

@@ -8,7 +8,6 @@ mod harness;
 mod administration;
 mod backup;
 mod bad_peers;
-mod certificates;
 mod edge_time;
 mod enrolment;
 mod identity;

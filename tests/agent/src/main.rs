@@ -11,6 +11,7 @@
 //!   microseconds since the start;
 //! - `random`: 32 bytes of the kernel's random generator, in hex;
 //! - `open PATH`: lets every process read that device;
+//! - `set PATH VALUE`: writes a value, as a line, into a file, `/proc/sys/kernel/printk_devkmsg` for one;
 //! - `time`: the wall clock in seconds since 1970.
 //!
 //! Each answer ends with a line that is a single dot.
@@ -116,6 +117,7 @@ fn serve() -> std::io::Result<()> {
             "time" => writeln!(answers, "{}", clock_gettime(ClockId::Realtime).tv_sec)?,
             "random" => random(&mut answers)?,
             "open" => open(&mut answers, argument)?,
+            "set" => set(&mut answers, argument)?,
             "kill" => kill(&mut answers, argument)?,
             "" => continue,
             _ => writeln!(answers, "unknown command")?,
@@ -151,7 +153,12 @@ fn ps(answers: &mut impl Write) -> std::io::Result<()> {
 
 fn cat(answers: &mut impl Write, path: &str) -> std::io::Result<()> {
     match fs::read(path) {
-        Ok(bytes) => answers.write_all(&bytes),
+        Ok(bytes) => {
+            answers.write_all(&bytes)?;
+            // The dot that ends the answer is on a line of its own.
+            let is_line = bytes.last().is_none_or(|last| *last == b'\n');
+            answers.write_all(if is_line { b"" } else { b"\n" })
+        }
         Err(error) => writeln!(answers, "{path}: {error}"),
     }
 }
@@ -207,6 +214,14 @@ fn random(answers: &mut impl Write) -> std::io::Result<()> {
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     writeln!(answers, "{hex}")
+}
+
+fn set(answers: &mut impl Write, argument: &str) -> std::io::Result<()> {
+    let (path, value) = argument.split_once(' ').unwrap_or((argument, ""));
+    match fs::write(path, format!("{value}\n")) {
+        Ok(()) => writeln!(answers, "set {path}"),
+        Err(error) => writeln!(answers, "{path}: {error}"),
+    }
 }
 
 fn open(answers: &mut impl Write, path: &str) -> std::io::Result<()> {

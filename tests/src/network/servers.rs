@@ -80,3 +80,25 @@ impl Servers {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::http::RequestLog;
+
+    #[test]
+    fn addresses_that_take_turns_are_others_at_each_question_and_the_last_stays() {
+        let mut settings = Settings::new(&RequestLog::default());
+        let turns = [[10, 0, 0, 1], [127, 0, 0, 1]].map(std::net::IpAddr::from);
+        settings.turns.insert("a".to_owned(), turns.to_vec());
+        let query = |kind: u8| {
+            let head = [0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+            [&head[..], &[1, b'A', 0, 0, kind, 0, 1]].concat()
+        };
+        let mut servers = Servers::new(1);
+        let mut ask = |kind| servers.names(&settings, &query(kind)).get("a").cloned();
+        assert_eq!(ask(28), None, "the other family takes no turn");
+        let answers = [ask(1), ask(1), ask(1)].map(|addresses| addresses.unwrap_or_default());
+        assert_eq!(answers, [[turns[0]], [turns[1]], [turns[1]]]);
+    }
+}

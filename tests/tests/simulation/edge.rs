@@ -40,6 +40,10 @@ pub struct Edge {
     pub connected: BTreeMap<[u8; 16], Line>,
     /// Who greeted and waits until the incumbent has answered, by the incumbent.
     waiting: BTreeMap<Line, Vec<Line>>,
+    /// Ratchet values that a copy presented while the connector itself was there.
+    pub copies: BTreeSet<([u8; 16], [u8; 32])>,
+    /// The ratchet values that a connector may hold: the one it stored last, and the one on its way.
+    held_values: BTreeMap<[u8; 16], [Option<[u8; 32]>; 2]>,
     /// Certificates, and whose they are.
     issued: BTreeMap<Vec<u8>, Issued>,
     pub roots: Vec<Root>,
@@ -120,6 +124,8 @@ impl Edge {
             ends: BTreeMap::new(),
             connected: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            copies: BTreeSet::new(),
+            held_values: BTreeMap::new(),
             issued: BTreeMap::new(),
             roots,
             serial: 0,

@@ -102,7 +102,12 @@ fn a_screen_shows_no_group_of_a_key_whole_and_a_serial_port_no_letter() {
         let prompts = operator.raw[terminal].split("Provisioning key: ").skip(1);
         let shown = prompts.filter_map(|prompt| prompt.split('\x1b').next());
         let letters = shown.map(|shown| shown.chars().filter(char::is_ascii_alphabetic).count());
-        assert_eq!(letters.max(), Some(letters_max), "{}", operator.raw[terminal]);
+        assert_eq!(
+            letters.max(),
+            Some(letters_max),
+            "{}",
+            operator.raw[terminal]
+        );
     }
 }
 

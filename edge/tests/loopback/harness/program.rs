@@ -103,14 +103,8 @@ impl Program {
         self.serve_after("trap '' XFSZ", listen)
     }
 
-    /// Serves with so many descriptors, or as many as the test may have.
-    pub fn serve_with(&self, descriptors: Option<u64>) -> Serving {
-        let limit = descriptors.map_or_else(|| ":".into(), |limit| format!("ulimit -n {limit}"));
-        self.serve_after(&limit, "127.0.0.1:0")
-    }
-
     /// Serves in a process of which the shell has said something before.
-    fn serve_after(&self, preparation: &str, listen: &str) -> Serving {
+    pub fn serve_after(&self, preparation: &str, listen: &str) -> Serving {
         let script = format!("{preparation}; exec \"$0\" \"$@\"");
         let mut command = Command::new("sh");
         command.args(["-c", &script, PROGRAM]);

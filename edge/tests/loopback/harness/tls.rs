@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring::default_provider;
-use rustls::crypto::ring::sign::any_ecdsa_type;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -61,28 +59,8 @@ pub async fn dial_trusting(
     connect(edge, alpn, config).await
 }
 
-/// The same with any chain and any key, whether they belong together or not.
-pub async fn dial_with_chain(
-    edge: SocketAddr,
-    alpn: &[u8],
-    ca: &[u8],
-    chain: Vec<Vec<u8>>,
-    key: Vec<u8>,
-) -> io::Result<Tls> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from(ca.to_vec())).unwrap();
-    let key = any_ecdsa_type(&PrivatePkcs8KeyDer::from(key).into()).unwrap();
-    let chain = chain.into_iter().map(CertificateDer::from).collect();
-    let certified = SingleCertAndKey::from(CertifiedKey::new(chain, key));
-    let config = ClientConfig::builder_with_provider(default_provider().into())
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_client_cert_resolver(Arc::new(certified));
-    connect(edge, alpn, config).await
-}
-
-async fn connect(edge: SocketAddr, alpn: &[u8], mut config: ClientConfig) -> io::Result<Tls> {
+/// A TLS connection to the edge by these rules.
+pub async fn connect(edge: SocketAddr, alpn: &[u8], mut config: ClientConfig) -> io::Result<Tls> {
     config.alpn_protocols = if alpn.is_empty() {
         vec![]
     } else {

@@ -82,7 +82,15 @@ impl Edge {
             address: "192.0.2.1:50000",
         };
         match self.store.greet(&greeting, wall(now)).unwrap() {
-            Greeted::Admitted(admitted) => self.welcome(now, line, &admitted, new_value),
+            Greeted::Admitted(admitted) => {
+                self.check_no_copy(&id, &ratchet);
+                let values = self.held_values.entry(id).or_default();
+                if values[1] == Some(ratchet.0) {
+                    // Presented, and so known to be on the disk.
+                    values[0] = values[1];
+                }
+                self.welcome(now, line, &admitted, new_value);
+            }
             Greeted::AskIncumbent => self.ask(now, line, there.expect("it was unknown")),
             Greeted::Denied(denied) => self.close(line, denied.close_code()),
             Greeted::Held { verdict, .. } => {
@@ -92,6 +100,7 @@ impl Edge {
                     control.channel.close(CloseCode::Held);
                 }
                 if let (Incumbent::Alive, Some(there)) = (incumbent, there) {
+                    self.copies.insert((id, ratchet.0));
                     self.advance_ratchet(there);
                 }
             }
@@ -148,6 +157,17 @@ impl Edge {
             channel.trust(&ca, &other_ca).unwrap();
             channel.ratchet(admitted.step, value).unwrap();
         }
+        self.held_values.entry(id).or_default()[1] = Some(value.0);
+    }
+
+    /// A machine that was found to be a copy is never taken in with the value that it presented then,
+    /// unless that is one that the connector itself may hold.
+    fn check_no_copy(&self, id: &[u8; 16], presented: &RatchetValue) {
+        let values = self.held_values.get(id).copied().unwrap_or_default();
+        let is_first = values[0].is_none() && *presented == RatchetValue::default();
+        let is_own = is_first || values.contains(&Some(presented.0));
+        let is_copy = self.copies.contains(&(*id, presented.0));
+        assert!(is_own || !is_copy, "a copy is taken for the connector");
     }
 
     fn advance_ratchet(&mut self, line: Line) {
@@ -165,11 +185,18 @@ impl Edge {
         let control = self.control(line).unwrap();
         control.step = step;
         control.channel.ratchet(step, value).unwrap();
+        self.held_values.entry(id).or_default()[1] = Some(value.0);
     }
 
     fn take_ratchet_stored(&mut self, line: Line, step: u64) {
         let id = self.control(line).unwrap().id;
-        match self.store.ratchet_stored(&id, step).unwrap() {
+        let stored = self.store.ratchet_stored(&id, step).unwrap();
+        if let (Stored::Current, Some([stored, pending @ Some(_)])) =
+            (stored, self.held_values.get_mut(&id))
+        {
+            *stored = pending.take();
+        }
+        match stored {
             Stored::Overtaken => self.close(line, CloseCode::Replaced),
             Stored::Current if self.control(line).unwrap().wants_ratchet => {
                 self.advance_ratchet(line);

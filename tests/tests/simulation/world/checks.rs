@@ -77,6 +77,12 @@ impl World {
         );
     }
 
+    /// Whether every machine that is not a copy is connected.
+    pub fn is_at_rest(&self) -> bool {
+        let mut originals = self.machines.iter().filter(|it| it.is_original);
+        originals.all(super::Machine::is_connected)
+    }
+
     /// Every machine that is not a copy is connected.
     pub fn check_connected(&self) {
         for (number, it) in self.machines.iter().enumerate() {

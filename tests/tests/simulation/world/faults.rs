@@ -338,7 +338,10 @@ impl World {
                 .map(|byte| format!("{byte:02x}"))
                 .collect();
             // It may have been confirmed a moment ago.
-            let _ = self.edge.store.confirm_connector(&id, wall(self.now));
+            let confirmed = self.edge.store.confirm_connector(&id, wall(self.now));
+            if confirmed.is_ok() {
+                self.edge.copies.clear();
+            }
         } else {
             self.type_key(machine);
         }
