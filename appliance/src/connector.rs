@@ -9,6 +9,7 @@ use std::time::Duration;
 use connector_proto::control::{Channel, ConnectorSide};
 use connector_proto::grant::Seen;
 use connector_proto::life::{CAP, Conditions, Life, Opened, SPREAD};
+use connector_proto::limits::PROBE_SETTLE;
 use connector_proto::local::{EdgeSample, FromConsole, IssuerText, Network, NoIdentity, Phase};
 use connector_proto::message::{CloseCode, Fingerprint};
 use connector_proto::record::ProxyCredentials;
@@ -211,7 +212,7 @@ impl Connector {
         let is_refused = self.proxy.refused == Some(true);
         let channel = self.control();
         match channel.filter(|channel| channel.is_established()) {
-            Some(channel) if !is_gone => channel.probe(now),
+            Some(channel) if !is_gone => channel.probe(now + PROBE_SETTLE),
             Some(_) => {
                 log::info!("the tunnel's address is not this machine's any more: a new tunnel");
                 self.life.handle_network_changed(now, false);

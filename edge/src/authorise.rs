@@ -312,6 +312,25 @@ mod tests {
     }
 
     #[test]
+    fn each_reason_is_a_sentence_of_its_own_and_names_what_is_to_know() {
+        let expired_at = END;
+        let reasons = [
+            (Denied::Deleted, "deleted"),
+            (Denied::Disabled, "edge connector enable"),
+            (Denied::Expired { at: END }, "expired at 1700000000"),
+            (Denied::Held(Verdict::Copy), "(copy)"),
+            (Denied::Revoked, "revoked"),
+            (Denied::Superseded, "newer certificate"),
+            (Denied::TooLate { expired_at }, "more than 30 days ago"),
+            (Denied::Unknown, "no connector"),
+        ];
+        for (denied, part) in reasons {
+            let sentence = denied.to_string();
+            assert!(sentence.contains(part), "{sentence}");
+        }
+    }
+
+    #[test]
     fn what_an_administrator_did_is_told_before_what_time_did() {
         let standing = Standing {
             connector: ConnectorState::Disabled,

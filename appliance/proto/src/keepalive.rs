@@ -73,11 +73,14 @@ impl Keepalive {
         Beat::Ping
     }
 
-    /// Asks for a ping at once, after a resume, a carrier or an address change, and for its
+    /// Asks for a ping at `at`, after a resume, a carrier or an address change, and for its
     /// answer within [`PROBE_MAX`]. Asking again meanwhile gives no more time.
-    pub fn probe(&mut self, now: Instant) {
-        self.ping_at = now;
-        self.probed_at.get_or_insert(now);
+    pub fn probe(&mut self, at: Instant) {
+        let is_to_come = self.probed_at == Some(self.ping_at);
+        if !is_to_come {
+            self.ping_at = at;
+        }
+        self.probed_at.get_or_insert(at);
     }
 
     /// When [`Self::handle_timeout`] is due.
@@ -148,6 +151,22 @@ mod tests {
         assert_eq!(keepalive.handle_timeout(Instant::default()), Beat::Wait);
         keepalive.probe(Instant::default());
         assert_eq!(keepalive.handle_timeout(Instant::default()), Beat::Ping);
+    }
+
+    #[test]
+    fn a_probe_that_is_to_come_is_sent_when_it_was_to_be_however_often_it_is_asked_for() {
+        let mut keepalive = Keepalive::new(Instant::default(), 1);
+        let (start, tenth) = (Instant::from_micros(3_000_000), Duration::from_millis(100));
+        for number in 0..5 {
+            let now = start + tenth * number;
+            keepalive.probe(now + tenth * 5);
+            assert_eq!(keepalive.handle_timeout(now), Beat::Wait);
+        }
+        assert_eq!(keepalive.poll_timeout(), start + tenth * 5);
+        assert_eq!(keepalive.handle_timeout(start + tenth * 5), Beat::Ping);
+        let dead = start + tenth * 5 + PROBE_MAX;
+        assert_eq!(keepalive.poll_timeout(), dead);
+        assert_eq!(keepalive.handle_timeout(dead), Beat::Dead);
     }
 
     #[test]

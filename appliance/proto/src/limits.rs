@@ -43,6 +43,11 @@ pub const PROBE_MAX: Duration = Duration::from_secs(5);
 /// presents its identity. That one's greeting ([`GREETING_MAX`]) waits meanwhile.
 pub const INCUMBENT_MAX: Duration = Duration::from_secs(3);
 
+/// How long a connector waits before it probes. Whatever is a reason to probe may be the first sign of a
+/// snapshot that was resumed, and the hypervisor's notice of that comes within tenths of a second: from
+/// then on the connection is dropped, and nothing may be said on it.
+pub const PROBE_SETTLE: Duration = Duration::from_millis(500);
+
 /// How long a full-size message and its answer may take after the welcome. Long enough for the
 /// kernel to find a smaller size by itself (`tcp_mtu_probing`: two or three retransmissions).
 pub const PATH_PROOF_MAX: Duration = Duration::from_secs(15);

@@ -1,6 +1,7 @@
 //! The clock: what PID 1 says it is worth, and what the edge says it should show.
 
 use connector_proto::edge_time::Answer;
+use connector_proto::limits::PROBE_SETTLE;
 use connector_proto::local::EdgeSample;
 use connector_proto::time::{Instant, UnixSeconds};
 
@@ -29,7 +30,7 @@ impl Connector {
     pub fn handle_ask_time(&mut self, now: Instant) {
         self.question.ask_now(now);
         if let Some(channel) = self.control() {
-            channel.probe(now);
+            channel.probe(now + PROBE_SETTLE);
         }
         self.turn(now, &[]);
     }
