@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::io::ErrorKind;
+use std::iter::from_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,10 +73,9 @@ pub(crate) async fn serve(shared: &Arc<Shared>, known: Known) {
         Err(problem) => warn!("{peer}: {name} disconnected: {problem}"),
     }
     control.sign_off().await;
-    let mut last = Vec::new();
-    while let Some(bytes) = control.machine.poll_transmit() {
-        last.extend(bytes);
-    }
+    let last: Vec<u8> = from_fn(|| control.machine.poll_transmit())
+        .flatten()
+        .collect();
     drop(control);
     tls::farewell(tls, &last).await;
 }

@@ -1,13 +1,13 @@
 //! An enrolment connection: drives `connector_proto::enrol::Edge` and decides with the store.
 
+use std::iter::from_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use connector_proto::enrol::{Edge, EdgeEvent};
 use connector_proto::message::{EnrolAccepted, EnrolRefusal, Fingerprint};
 use log::{info, warn};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::time::timeout_at;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::authority::{RequestKey, Roots};
 use crate::server::Shared;
@@ -32,10 +32,9 @@ pub(crate) async fn serve(shared: &Arc<Shared>, mut tls: Tls, peer: SocketAddr) 
     if let Err(problem) = enrolling.run(&mut tls).await {
         info!("{peer}: enrolment ended: {problem}");
     }
-    let mut last = Vec::new();
-    while let Some(bytes) = enrolling.machine.poll_transmit() {
-        last.extend(bytes);
-    }
+    let last: Vec<u8> = from_fn(|| enrolling.machine.poll_transmit())
+        .flatten()
+        .collect();
     tls::farewell(tls, &last).await;
 }
 
@@ -60,14 +59,9 @@ impl Enrolling<'_> {
                     .map_err(|error| error.to_string())?;
             }
             tls.flush().await.map_err(|error| error.to_string())?;
-            let len = match timeout_at(clock::deadline(at), tls.read(&mut buffer)).await {
-                Ok(Ok(0)) => return Err("the connector closed it".into()),
-                Ok(Ok(len)) => len,
-                Ok(Err(error)) => return Err(error.to_string()),
-                Err(_) => {
-                    let result = self.machine.handle_timeout(clock::now());
-                    return result.map_err(|error| error.to_string());
-                }
+            let Some(len) = tls::heard(tls, at, &mut buffer).await? else {
+                let result = self.machine.handle_timeout(clock::now());
+                return result.map_err(|error| error.to_string());
             };
             self.machine
                 .handle_input(&buffer[..len])

@@ -2,14 +2,13 @@
 //!
 //! TLS has verified the certificate but for its dates, which the store's decision judges.
 
+use std::iter::from_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use connector_proto::message::{Fingerprint, RatchetValue, RenewAccepted, RenewRefusal};
 use connector_proto::renew::{Edge, EdgeEvent};
 use log::{info, warn};
-use tokio::io::AsyncReadExt as _;
-use tokio::time::timeout_at;
 
 use crate::authority::RequestKey;
 use crate::server::Shared;
@@ -31,10 +30,9 @@ pub(crate) async fn serve(shared: &Arc<Shared>, mut tls: Tls, peer: SocketAddr) 
     if let Err(problem) = renewing.run(&mut tls).await {
         info!("{peer}: renewal ended: {problem}");
     }
-    let mut last = Vec::new();
-    while let Some(bytes) = renewing.machine.poll_transmit() {
-        last.extend(bytes);
-    }
+    let last: Vec<u8> = from_fn(|| renewing.machine.poll_transmit())
+        .flatten()
+        .collect();
     tls::farewell(tls, &last).await;
 }
 
@@ -51,14 +49,9 @@ impl Renewing<'_> {
     async fn run(&mut self, tls: &mut Tls) -> Result<(), String> {
         let mut buffer = [0; 4096];
         while let Some(at) = self.machine.poll_timeout() {
-            let len = match timeout_at(clock::deadline(at), tls.read(&mut buffer)).await {
-                Ok(Ok(0)) => return Err("the connector closed it".into()),
-                Ok(Ok(len)) => len,
-                Ok(Err(error)) => return Err(error.to_string()),
-                Err(_) => {
-                    let result = self.machine.handle_timeout(clock::now());
-                    return result.map_err(|error| error.to_string());
-                }
+            let Some(len) = tls::heard(tls, at, &mut buffer).await? else {
+                let result = self.machine.handle_timeout(clock::now());
+                return result.map_err(|error| error.to_string());
             };
             let taken = self.machine.handle_input(&buffer[..len]);
             taken.map_err(|error| error.to_string())?;

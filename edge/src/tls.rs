@@ -162,6 +162,21 @@ pub(crate) fn lift_limit(tls: &mut Tls) {
     tls.get_mut().0.left = None;
 }
 
+/// Reads what the peer sends next; `None` when it has said nothing until `deadline` (of
+/// [`crate::clock`]). What ends the connection is told in words for the log.
+pub(crate) async fn heard(
+    tls: &mut Tls,
+    deadline: Instant,
+    buffer: &mut [u8],
+) -> Result<Option<usize>, String> {
+    match timeout_at(clock::deadline(deadline), tls.read(buffer)).await {
+        Ok(Ok(0)) => Err("the connector closed it".into()),
+        Ok(Ok(len)) => Ok(Some(len)),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Ok(None),
+    }
+}
+
 /// Reads until `take` has made out what the peer asks, no longer than until `deadline` (of
 /// [`crate::clock`]). What goes wrong is the code for the peer, and words for the log.
 pub(crate) async fn question<T>(

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use connector_proto::life::BACKDATED;
 use connector_proto::time::UnixSeconds;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
@@ -14,8 +15,6 @@ use super::random;
 use crate::Error;
 use crate::text::hex;
 
-/// Certificates start this long ago: a connector's clock may be behind.
-const BACKDATED: Duration = Duration::from_secs(86_400);
 /// A CA is pinned by every connector, so it outlives them.
 const CA_LIFE: Duration = Duration::from_secs(10 * 365 * 86_400);
 

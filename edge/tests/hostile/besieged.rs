@@ -118,6 +118,14 @@ impl Besieged {
         }
     }
 
+    /// The edge is well beside these peers, forgets them while they are still connected, and ends well.
+    pub async fn withstands<T>(mut self, peers: Vec<T>) {
+        self.assert_well().await;
+        self.relieved().await;
+        drop(peers);
+        self.end();
+    }
+
     /// Ends the edge, which must still be able to end well.
     pub fn end(self) {
         assert_eq!(self.edge.terminate().0, Some(0));

@@ -28,7 +28,7 @@ const WAITING_MAX: usize = SESSIONS_MAX + 16;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_frames_of_four_gigabytes_cost_the_edge_nothing() {
-    let mut edge = Besieged::start().await;
+    let edge = Besieged::start().await;
     let address = edge.address;
     let peers = many(1000, |_| async move {
         let mut tls = dial(address, ALPN_ENROL, None, None).await.unwrap();
@@ -41,15 +41,12 @@ async fn a_thousand_frames_of_four_gigabytes_cost_the_edge_nothing() {
         tls
     })
     .await;
-    edge.assert_well().await;
-    edge.relieved().await;
-    drop(peers);
-    edge.end();
+    edge.withstands(peers).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_thousand_handshakes_that_are_never_finished_shut_nobody_out() {
-    let mut edge = Besieged::start().await;
+    let edge = Besieged::start().await;
     let address = edge.address;
     let hello = client_hello();
     let peers = many(2000, |count| {
@@ -72,15 +69,12 @@ async fn two_thousand_handshakes_that_are_never_finished_shut_nobody_out() {
         }
     })
     .await;
-    edge.assert_well().await;
-    edge.relieved().await;
-    drop(peers);
-    edge.end();
+    edge.withstands(peers).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn client_hellos_in_the_smallest_and_the_longest_pieces_are_bounded_alike() {
-    let mut edge = Besieged::start().await;
+    let edge = Besieged::start().await;
     let address = edge.address;
     // Announces 65,280 bytes.
     let endless = [1, 0, 0xff, 0].into_iter().chain(std::iter::repeat(0));
@@ -100,10 +94,7 @@ async fn client_hellos_in_the_smallest_and_the_longest_pieces_are_bounded_alike(
         }
     })
     .await;
-    edge.assert_well().await;
-    edge.relieved().await;
-    drop(peers);
-    edge.end();
+    edge.withstands(peers).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,7 +110,7 @@ async fn a_client_hello_of_one_byte_a_record_is_a_client_hello() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_hundred_enrolments_that_stop_after_each_message_stop_no_other() {
-    let mut edge = Besieged::start().await;
+    let edge = Besieged::start().await;
     let address = edge.address;
     let stops = [Stop::Silent, Stop::InHello, Stop::InRequest, Stop::Unheard];
     let peers = many(500 * stops.len(), |count| {
@@ -127,10 +118,7 @@ async fn five_hundred_enrolments_that_stop_after_each_message_stop_no_other() {
         async move { enrol_up_to(address, &key, stop).await }
     })
     .await;
-    edge.assert_well().await;
-    edge.relieved().await;
-    drop(peers);
-    edge.end();
+    edge.withstands(peers).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,7 +171,7 @@ async fn one_connector_cannot_keep_many_more_channels_waiting_than_it_may_carry_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edge_with_few_descriptors_is_not_shut_by_strangers() {
-    let mut edge = Besieged::start_with(Some(256)).await;
+    let edge = Besieged::start_with(Some(256)).await;
     let address = edge.address;
     let half = client_hello()[..100].to_vec();
     let peers = many(1000, |_| {
@@ -196,10 +184,7 @@ async fn an_edge_with_few_descriptors_is_not_shut_by_strangers() {
         }
     })
     .await;
-    edge.assert_well().await;
-    edge.relieved().await;
-    drop(peers);
-    edge.end();
+    edge.withstands(peers).await;
 }
 
 /// After what an enrolment says no more.
