@@ -10,11 +10,14 @@ use tests::folders::checkout;
 /// Which crate of ours may import which others of ours. Imports run one way.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("agent", &["connector-proto", "connector-sys"]),
-    ("appliance", &["connector-proto", "connector-sys", "ovf"]),
+    (
+        "appliance",
+        &["connector-proto", "connector-sys", "ovf", "splice-core"],
+    ),
     ("connector-proto", &[]),
     ("connector-sys", &[]),
     ("disk-format", &[]),
-    ("edge", &["connector-proto"]),
+    ("edge", &["connector-proto", "splice-core"]),
     ("image-builder", &["disk-format", "kernel-config", "ovf"]),
     (
         "init",
@@ -23,6 +26,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("kernel-config", &[]),
     ("ovf", &[]),
     ("qemu", &[]),
+    ("splice-core", &["connector-proto", "connector-sys"]),
     ("tool", &[]),
 ];
 

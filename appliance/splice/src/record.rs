@@ -1,0 +1,1 @@
+//! The record layer of TLS 1.3 (RFC 8446 section 5), in place.

@@ -1,0 +1,1 @@
+//! Both directions of one session, and its succession from channel to channel.
