@@ -20,6 +20,8 @@ pub mod buffers;
 pub mod channel;
 pub mod engine;
 pub mod greeting;
+#[cfg(test)]
+mod loopback;
 pub mod plane;
 pub mod reactor;
 pub mod record;
