@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use connector_proto::address::{self, Surroundings};
-use connector_proto::data::Attaching;
+use connector_proto::data::OldAttaching;
 use connector_proto::error::Error as ProtocolError;
 use connector_proto::message::SessionRefusal;
 use connector_proto::time::Instant;
@@ -68,7 +68,7 @@ enum State {
     Attaching {
         application: TcpStream,
         channel: TlsStream,
-        attaching: Box<Attaching>,
+        attaching: Box<OldAttaching>,
     },
     Pumping(Box<dyn Pump>),
 }
@@ -313,7 +313,7 @@ fn attach(
 ) -> Result<State, Refusal> {
     let channel = TlsStream::new(socket, context.config.clone(), &context.edge_host)
         .map_err(|error| channel_refusal(&error))?;
-    let attaching = Attaching::new(now, session).map_err(|error| protocol_refusal(&error))?;
+    let attaching = OldAttaching::new(now, session).map_err(|error| protocol_refusal(&error))?;
     go_on_attaching(now, application, channel, Box::new(attaching))
 }
 
@@ -321,7 +321,7 @@ fn go_on_attaching(
     now: Instant,
     application: TcpStream,
     mut channel: TlsStream,
-    mut attaching: Box<Attaching>,
+    mut attaching: Box<OldAttaching>,
 ) -> Result<State, Refusal> {
     if now >= attaching.deadline() {
         return Err(protocol_refusal(&ProtocolError::TimedOut {

@@ -218,6 +218,7 @@ impl Control<'_> {
                     let _ = waiting.send(Outcome::Refused { reason, detail });
                 }
             }
+            EdgeEvent::Capacity { .. } => {}
             EdgeEvent::Closed { code } => return Some(code.to_string()),
         }
         None

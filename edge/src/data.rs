@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use connector_proto::data::{Accepting, attached, refused};
+use connector_proto::data::{OldAccepting, old_attached, refused};
 use connector_proto::message::CloseCode;
 use log::{info, warn};
 use tokio::io::AsyncWriteExt as _;
@@ -37,7 +37,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, known: Known) {
         return tls::farewell(tls, &refused(CloseCode::UnknownSession)).await;
     };
     let sent = async {
-        tls.write_all(&attached()).await?;
+        tls.write_all(&old_attached()).await?;
         tls.flush().await
     };
     let outcome = match sent.await {
@@ -50,7 +50,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, known: Known) {
 
 /// The session that the connector asks for, and bytes of it that came along.
 async fn session_of(tls: &mut Tls) -> Result<(SessionId, Vec<u8>), (CloseCode, String)> {
-    let mut accepting = Accepting::new(clock::now());
+    let mut accepting = OldAccepting::new(clock::now());
     let deadline = accepting.deadline();
     tls::question(tls, deadline, |mut bytes| {
         let session = accepting.handle_input(&mut bytes)?;

@@ -14,10 +14,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "appliance",
         &["connector-proto", "connector-sys", "ovf", "splice-core"],
     ),
+    ("bench-tunnel", &["connector-proto", "connector-sys"]),
     ("connector-proto", &[]),
     ("connector-sys", &[]),
     ("disk-format", &[]),
     ("edge", &["connector-proto", "splice-core"]),
+    ("guest", &["connector-sys", "splice-core"]),
     ("image-builder", &["disk-format", "kernel-config", "ovf"]),
     (
         "init",

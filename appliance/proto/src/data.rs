@@ -1,33 +1,163 @@
-//! A data channel: one frame each way, then the raw bytes of a session.
+//! A data channel, before it carries a session.
 //!
-//! `Attach{session}` by the connector, `Attached{}` (or `Close`) by the edge. What follows the
-//! edge's frame, even in the same read, belongs to the session and is left to the caller.
+//! ```text
+//! connector                              edge
+//!        the handshake
+//!                                  <---  Ready{}, once it knows who that is: the channel is *warm*
+//!        both wait, and nobody sends
+//! Attach{session, channel}         --->
+//!        the session's bytes, both ways, at once
+//! ```
+//! The edge answers an `Attach` by nothing but the session's bytes, or by the TLS alert access_denied: a
+//! message could be taken for them. `Close` comes in place of `Ready` alone.
 
 use alloc::vec::Vec;
 
 use crate::error::Error;
 use crate::frame::Deframer;
 use crate::limits;
-use crate::message::{Attach, Attached, Close, CloseCode, Message};
+use crate::message::{
+    Attach, Close, CloseCode, Message, OldAttach, OldAttached, Ready, unexpected,
+};
 use crate::outbox::Outbox;
 use crate::time::Instant;
 
-/// The connector's side, from `Attach` to `Attached`.
+/// The connector's side, from the handshake to `Ready`.
 #[derive(Debug)]
-pub struct Attaching {
+pub struct Warming {
+    deframer: Deframer,
+    deadline: Instant,
+}
+
+impl Warming {
+    /// Awaits `Ready`.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self {
+            deframer: Deframer::new(),
+            deadline: now + limits::GREETING_MAX,
+        }
+    }
+
+    /// Takes bytes of the edge; true once the channel is warm.
+    ///
+    /// # Errors
+    /// What the edge did wrong, or [`Error::PeerClosed`] if it turns this connector away.
+    pub fn handle_input(&mut self, mut bytes: &[u8]) -> Result<bool, Error> {
+        while let Some(frame) = self.deframer.next(&mut bytes)? {
+            match frame.id {
+                Ready::ID => {
+                    let Ready {} = Ready::decode(frame)?;
+                    return match bytes.len() {
+                        0 => Ok(true),
+                        // Nothing may come before the session's bytes, and there is no session.
+                        extra => Err(Error::TrailingBytes {
+                            id: Ready::ID,
+                            extra,
+                        }),
+                    };
+                }
+                Close::ID => {
+                    return Err(Error::PeerClosed {
+                        code: Close::decode(frame)?.code,
+                    });
+                }
+                _ if frame.is_ignorable() => {}
+                _ => return Err(unexpected(frame, "Ready")),
+            }
+        }
+        Ok(false)
+    }
+
+    /// When the edge must have said it.
+    #[must_use]
+    pub const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+}
+
+/// The edge's side, from `Ready` to `Attach`.
+#[derive(Debug)]
+pub struct Warm {
+    deframer: Deframer,
+    deadline: Instant,
+}
+
+impl Warm {
+    /// Awaits an `Attach`, as long as a channel may be kept warm ([`limits::WARM_MAX`]).
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self {
+            deframer: Deframer::new(),
+            deadline: now + limits::WARM_MAX,
+        }
+    }
+
+    /// Takes bytes of the connector, one TLS record's at most; what it asks for once that is known. The
+    /// session's bytes are of later records.
+    ///
+    /// # Errors
+    /// What the connector did wrong; [`Error::PeerClosed`] if it has no more use for the channel.
+    pub fn handle_input(&mut self, mut bytes: &[u8]) -> Result<Option<Attach>, Error> {
+        while let Some(frame) = self.deframer.next(&mut bytes)? {
+            match frame.id {
+                Attach::ID => {
+                    let attach = Attach::decode(frame)?;
+                    return match bytes.len() {
+                        0 => Ok(Some(attach)),
+                        extra => Err(Error::TrailingBytes {
+                            id: Attach::ID,
+                            extra,
+                        }),
+                    };
+                }
+                Close::ID => {
+                    return Err(Error::PeerClosed {
+                        code: Close::decode(frame)?.code,
+                    });
+                }
+                _ if frame.is_ignorable() => {}
+                _ => return Err(unexpected(frame, "Attach")),
+            }
+        }
+        Ok(None)
+    }
+
+    /// When the connector must have used or closed it.
+    #[must_use]
+    pub const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+}
+
+/// Bytes of the edge's word that the channel is warm.
+#[must_use]
+pub fn ready() -> Vec<u8> {
+    encoded(&Ready {})
+}
+
+/// Bytes with which the connector gives a warm channel to a session; see [`Attach`].
+#[must_use]
+pub fn attach(session: [u8; 16], channel: u32) -> Vec<u8> {
+    encoded(&Attach { session, channel })
+}
+
+/// The connector's side, from `OldAttach` to `OldAttached`.
+#[derive(Debug)]
+pub struct OldAttaching {
     deframer: Deframer,
     outbox: Outbox,
     deadline: Instant,
 }
 
-impl Attaching {
+impl OldAttaching {
     /// Asks for the session.
     ///
     /// # Errors
     /// None in practice; [`Error::OutboxFull`] by type.
     pub fn new(now: Instant, session: [u8; 16]) -> Result<Self, Error> {
         let mut outbox = Outbox::default();
-        outbox.push(&Attach { session })?;
+        outbox.push(&OldAttach { session })?;
         Ok(Self {
             deframer: Deframer::new(),
             outbox,
@@ -42,7 +172,7 @@ impl Attaching {
     pub fn handle_input(&mut self, bytes: &mut &[u8]) -> Result<bool, Error> {
         while let Some(frame) = self.deframer.next(bytes)? {
             match frame.id {
-                Attached::ID => return Attached::decode(frame).map(|Attached {}| true),
+                OldAttached::ID => return OldAttached::decode(frame).map(|OldAttached {}| true),
                 Close::ID => {
                     return Err(Error::PeerClosed {
                         code: Close::decode(frame)?.code,
@@ -52,7 +182,7 @@ impl Attaching {
                 id => {
                     return Err(Error::UnexpectedMessage {
                         id,
-                        awaited: "Attached",
+                        awaited: "OldAttached",
                     });
                 }
             }
@@ -72,15 +202,15 @@ impl Attaching {
     }
 }
 
-/// The edge's side, from the handshake to `Attached`.
+/// The edge's side, from the handshake to `OldAttached`.
 #[derive(Debug)]
-pub struct Accepting {
+pub struct OldAccepting {
     deframer: Deframer,
     deadline: Instant,
 }
 
-impl Accepting {
-    /// Awaits an `Attach`.
+impl OldAccepting {
+    /// Awaits an `OldAttach`.
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Self {
@@ -97,7 +227,9 @@ impl Accepting {
     pub fn handle_input(&mut self, bytes: &mut &[u8]) -> Result<Option<[u8; 16]>, Error> {
         while let Some(frame) = self.deframer.next(bytes)? {
             match frame.id {
-                Attach::ID => return Attach::decode(frame).map(|attach| Some(attach.session)),
+                OldAttach::ID => {
+                    return OldAttach::decode(frame).map(|attach| Some(attach.session));
+                }
                 Close::ID => {
                     return Err(Error::PeerClosed {
                         code: Close::decode(frame)?.code,
@@ -107,7 +239,7 @@ impl Accepting {
                 id => {
                     return Err(Error::UnexpectedMessage {
                         id,
-                        awaited: "Attach",
+                        awaited: "OldAttach",
                     });
                 }
             }
@@ -124,8 +256,8 @@ impl Accepting {
 
 /// Bytes of the edge's consent.
 #[must_use]
-pub fn attached() -> Vec<u8> {
-    encoded(&Attached {})
+pub fn old_attached() -> Vec<u8> {
+    encoded(&OldAttached {})
 }
 
 /// Bytes of the edge's refusal; close after them.

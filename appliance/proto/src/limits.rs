@@ -83,12 +83,26 @@ pub const GRANTS_REMEMBERED: usize = 8192;
 /// Largest grant in bytes, signature included: 253 bytes of host and about 130 of the rest.
 pub const GRANT_MAX: usize = 512;
 
-/// Sessions that one connector carries at once. Each holds two descriptors of the process's 1,024.
+/// Sessions that one connector carries at once, until it has told its own figure
+/// ([`crate::message::Capacity`]).
 pub const SESSIONS_MAX: usize = 400;
+
+/// Sessions that one connector may say it carries. Each session takes a port of its own towards the edge,
+/// of which there are 64,512 (1024 to 65535); the rest is for warm channels and what lingers.
+pub const CAPACITY_MAX: u32 = 60_000;
+
+/// How long a data channel may be kept warm: the edge closes it then. Connectors retire theirs before
+/// ([`WARM_RETIRED`]), so that no `Attach` meets a channel that is being closed.
+pub const WARM_MAX: Duration = Duration::from_secs(150);
+
+/// When a connector retires a warm channel, at the latest: before the NAT entries on the way are
+/// forgotten. The earliest is 60 s; each draws its own age.
+pub const WARM_RETIRED: Duration = Duration::from_secs(100);
 
 /// Largest local message between two processes of the machine, in bytes.
 pub const LOCAL_MAX: usize = 4096;
 
+const _: () = assert!(WARM_RETIRED.as_secs() + GREETING_MAX.as_secs() < WARM_MAX.as_secs());
 const _: () = assert!(GRANT_MAX + 64 < FRAME_BODY_MAX);
 const _: () = assert!(2 * DER_MAX + 4 * (HOST_MAX + 8) < FRAME_BODY_MAX + 1024);
 const _: () = assert!(PINGS_SUSPECT < PINGS_DEAD);

@@ -18,8 +18,8 @@ mod once;
 mod renewal;
 
 pub use control::{
-    Hello, OpenSession, PathProbe, PathProbeReply, Ping, Pong, SessionRefusal, SessionRefused,
-    Welcome,
+    Capacity, Hello, OpenSession, PathProbe, PathProbeReply, Ping, Pong, SessionRefusal,
+    SessionRefused, Succeed, Welcome,
 };
 pub use enrolment::{
     EnrolAccepted, EnrolHello, EnrolProof, EnrolRefusal, EnrolRefused, EnrolRequest,
@@ -27,7 +27,7 @@ pub use enrolment::{
 pub use identity::{
     Fingerprint, Ratchet, RatchetStored, RatchetValue, Recognised, Trust, TrustStored, Verdict,
 };
-pub use once::{Attach, Attached, TimeReply, TimeRequest};
+pub use once::{Attach, OldAttach, OldAttached, Ready, TimeReply, TimeRequest};
 pub use renewal::{RenewAccepted, RenewRefusal, RenewRefused, RenewRequest};
 
 /// ALPN of enrolment: no client certificate, the key proves both sides.
@@ -111,8 +111,12 @@ messages! {
     RatchetStored = 0x020b,
     Trust<'a> = 0x020c,
     TrustStored = 0x020d,
-    Attach = 0x0300,
-    Attached = 0x0301,
+    Capacity = 0x020e,
+    Succeed = 0x020f,
+    OldAttach = 0x0300,
+    OldAttached = 0x0301,
+    Ready = 0x0302,
+    Attach = 0x0303,
     TimeRequest = 0x0400,
     TimeReply = 0x0401,
     RenewRequest<'a> = 0x0500,
@@ -250,7 +254,7 @@ mod tests {
     fn a_byte_too_few_is_an_error() {
         let frame = Frame {
             id: Attach::ID,
-            body: &[0; 15],
+            body: &[0; 16],
         };
         assert_eq!(
             Attach::decode(frame),

@@ -4,11 +4,12 @@
 
 use connector_proto::frame::Frame;
 use connector_proto::message::{
-    Attach, Attached, Close, CloseCode, EnrolAccepted, EnrolHello, EnrolProof, EnrolRefusal,
-    EnrolRefused, EnrolRequest, Fingerprint, Hello, KNOWN, Message, OpenSession, PathProbe,
-    PathProbeReply, Ping, Pong, RETIRED, Ratchet, RatchetStored, RatchetValue, Recognised,
-    RenewAccepted, RenewRefusal, RenewRefused, RenewRequest, SessionRefusal, SessionRefused,
-    TimeReply, TimeRequest, Trust, TrustStored, Verdict, Welcome, probe,
+    Attach, Capacity, Close, CloseCode, EnrolAccepted, EnrolHello, EnrolProof, EnrolRefusal,
+    EnrolRefused, EnrolRequest, Fingerprint, Hello, KNOWN, Message, OldAttach, OldAttached,
+    OpenSession, PathProbe, PathProbeReply, Ping, Pong, RETIRED, Ratchet, RatchetStored,
+    RatchetValue, Ready, Recognised, RenewAccepted, RenewRefusal, RenewRefused, RenewRequest,
+    SessionRefusal, SessionRefused, Succeed, TimeReply, TimeRequest, Trust, TrustStored, Verdict,
+    Welcome, probe,
 };
 use connector_proto::time::UnixSeconds;
 
@@ -137,12 +138,27 @@ fn every_message_has_the_bytes_it_was_released_with() {
         "ac0203000000",
     );
     golden.check(
-        &Attach {
+        &OldAttach {
             session: [0x88; 16],
         },
         &"88".repeat(16),
     );
-    golden.check(&Attached {}, "");
+    golden.check(&OldAttached {}, "");
+    golden.check(&Ready {}, "");
+    golden.check(
+        &Attach {
+            session: [0x88; 16],
+            channel: 300,
+        },
+        &format!("{}ac02", "88".repeat(16)),
+    );
+    golden.check(&Capacity { sessions: 9000 }, "a846");
+    golden.check(
+        &Succeed {
+            session: [0x88; 16],
+        },
+        &"88".repeat(16),
+    );
     golden.check(&TimeRequest { nonce: [0x99; 32] }, &"99".repeat(32));
     golden.check(
         &TimeReply {

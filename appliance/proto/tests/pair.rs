@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use connector_proto::control::{Channel, ConnectorEvent, ConnectorSide, EdgeEvent, EdgeSide};
-use connector_proto::data::{Accepting, Attaching, attached, refused};
+use connector_proto::data::{
+    OldAccepting, OldAttaching, Warm, Warming, attach, old_attached, ready, refused,
+};
 use connector_proto::edge_time::{self, Answering, Asking};
 use connector_proto::enrol;
 use connector_proto::error::Error;
@@ -189,14 +191,14 @@ fn grants_that_nobody_takes_are_bounded() {
 
 #[test]
 fn what_follows_the_edges_consent_belongs_to_the_session() {
-    let mut attaching = Attaching::new(Instant::default(), [5; 16]).unwrap();
-    let mut accepting = Accepting::new(Instant::default());
+    let mut attaching = OldAttaching::new(Instant::default(), [5; 16]).unwrap();
+    let mut accepting = OldAccepting::new(Instant::default());
     let mut ask = attaching.poll_transmit().unwrap();
     ask.extend_from_slice(b"early");
     let mut bytes = ask.as_slice();
     assert_eq!(accepting.handle_input(&mut bytes), Ok(Some([5; 16])));
     assert_eq!(bytes, b"early");
-    let mut answer = attached();
+    let mut answer = old_attached();
     answer.extend_from_slice(b"GET / HTTP/1.1");
     let mut bytes = answer.as_slice();
     assert_eq!(attaching.handle_input(&mut bytes), Ok(true));
@@ -205,7 +207,7 @@ fn what_follows_the_edges_consent_belongs_to_the_session() {
 
 #[test]
 fn an_unknown_session_is_refused_with_its_code() {
-    let mut attaching = Attaching::new(Instant::default(), [5; 16]).unwrap();
+    let mut attaching = OldAttaching::new(Instant::default(), [5; 16]).unwrap();
     let answer = refused(CloseCode::UnknownSession);
     let result = attaching.handle_input(&mut answer.as_slice());
     assert_eq!(
@@ -314,4 +316,78 @@ fn anything_else_in_the_place_of_the_time_is_a_typed_error() {
     );
     let code = CloseCode::GoingAway;
     assert_eq!(closed, Err(Error::PeerClosed { code }));
+}
+
+#[test]
+fn a_channel_is_warm_after_ready_and_a_session_s_after_attach() {
+    let now = Instant::default();
+    let mut warming = Warming::new(now);
+    let bytes = ready();
+    let (head, tail) = bytes.split_at(3);
+    assert_eq!(warming.handle_input(head), Ok(false));
+    assert_eq!(warming.handle_input(tail), Ok(true));
+    let mut warm = Warm::new(now);
+    let bytes = attach([5; 16], 7);
+    let (last, rest) = bytes.split_last().unwrap();
+    assert_eq!(warm.handle_input(rest), Ok(None));
+    let attached = warm.handle_input(&[*last]).unwrap().unwrap();
+    assert_eq!((attached.session, attached.channel), ([5; 16], 7));
+}
+
+#[test]
+fn neither_end_of_a_warm_channel_takes_more_than_it_awaits() {
+    let now = Instant::default();
+    let with_more = |mut bytes: Vec<u8>| {
+        bytes.push(0);
+        bytes
+    };
+    assert!(matches!(
+        Warming::new(now).handle_input(&with_more(ready())),
+        Err(Error::TrailingBytes { extra: 1, .. })
+    ));
+    assert!(matches!(
+        Warm::new(now).handle_input(&with_more(attach([5; 16], 0))),
+        Err(Error::TrailingBytes { extra: 1, .. })
+    ));
+    assert!(Warming::new(now).handle_input(&attach([5; 16], 0)).is_err());
+    assert!(Warm::new(now).handle_input(&ready()).is_err());
+}
+
+#[test]
+fn a_connector_that_is_turned_away_learns_why_in_place_of_ready() {
+    let turned_away = Warming::new(Instant::default()).handle_input(&refused(CloseCode::Revoked));
+    assert_eq!(
+        turned_away,
+        Err(Error::PeerClosed {
+            code: CloseCode::Revoked
+        })
+    );
+}
+
+#[test]
+fn a_warm_channel_outlives_the_connector_s_retirement_of_it() {
+    let now = Instant::default();
+    let (warm, warming) = (Warm::new(now), Warming::new(now));
+    assert!(warming.deadline() < warm.deadline());
+    assert!(now + limits::WARM_RETIRED < warm.deadline());
+}
+
+#[test]
+fn capacity_and_succession_are_told_once_the_channel_is_up() {
+    let now = Instant::default();
+    let mut greeting =
+        Channel::connector(now, 1, "1", FINGERPRINT, RatchetValue::default()).unwrap();
+    assert!(greeting.announce_capacity(9_000).is_err());
+    let (mut connector, mut edge) = established();
+    while connector.poll_event().is_some() || edge.poll_event().is_some() {}
+    connector.announce_capacity(u32::MAX).unwrap();
+    edge.ask_successor([4; 16]).unwrap();
+    exchange(now, &mut connector, &mut edge);
+    let sessions = limits::CAPACITY_MAX;
+    assert_eq!(edge.poll_event(), Some(EdgeEvent::Capacity { sessions }));
+    let session = [4; 16];
+    assert_eq!(
+        connector.poll_event(),
+        Some(ConnectorEvent::Succeed { session })
+    );
 }

@@ -271,6 +271,8 @@ impl Connector {
                 Err(error) => log::error!("the edge's new trust anchors are not usable: {error}"),
             },
             ControlEvent::SessionOffered { grant } => self.handle_offer(now, &grant),
+            // One session's affair: see the sessions.
+            ControlEvent::Succeed { .. } => {}
             ControlEvent::Closed { code } => self.tell(now, Event::Closed { code }),
         }
     }

@@ -3,7 +3,7 @@
 use std::io;
 
 use connector_proto::control::{Channel, ConnectorEvent};
-use connector_proto::data::Attaching;
+use connector_proto::data::OldAttaching;
 use connector_proto::edge_time::Asking;
 use connector_proto::error::Error;
 use connector_proto::message::{
@@ -134,7 +134,7 @@ async fn control(tls: &mut Tls, ratchet: RatchetValue) -> io::Result<Heard> {
 
 /// Asks for a session that there is not, which only those hear who may ask.
 async fn data(tls: &mut Tls) -> io::Result<Heard> {
-    let mut attaching = Attaching::new(clock(), [7; 16]).unwrap();
+    let mut attaching = OldAttaching::new(clock(), [7; 16]).unwrap();
     say(tls, &attaching.poll_transmit().unwrap()).await?;
     let mut bytes = Vec::new();
     tls.read_to_end(&mut bytes).await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_proto::control::{Channel, ConnectorEvent, ConnectorSide};
-use connector_proto::data::Attaching;
+use connector_proto::data::OldAttaching;
 use connector_proto::error::Error;
 use connector_proto::grant;
 use connector_proto::message::{ALPN_DATA, CloseCode};
@@ -144,7 +144,7 @@ async fn refused(edge: &TestEdge, connector: &Identity, session: SessionId) -> C
 
 /// Asks for a session on a data channel; the channel is the session's after it.
 async fn take_up(mut tls: Tls, session: SessionId) -> Result<Tls, CloseCode> {
-    let mut attaching = Attaching::new(clock(), session).unwrap();
+    let mut attaching = OldAttaching::new(clock(), session).unwrap();
     let asked = attaching.poll_transmit().unwrap();
     tls.write_all(&asked).await.unwrap();
     tls.flush().await.unwrap();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_proto::control::ConnectorEvent;
-use connector_proto::data::Attaching;
+use connector_proto::data::OldAttaching;
 use connector_proto::error::Error;
 use connector_proto::message::{ALPN_CONTROL, ALPN_DATA, ALPN_ENROL, CloseCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -140,7 +140,7 @@ async fn farewell(tls: &mut Tls) -> Option<CloseCode> {
     soon("the farewell", tls.read_to_end(&mut bytes))
         .await
         .ok()?;
-    let mut attaching = Attaching::new(clock(), [0; 16]).unwrap();
+    let mut attaching = OldAttaching::new(clock(), [0; 16]).unwrap();
     match attaching.handle_input(&mut bytes.as_slice()) {
         Err(Error::PeerClosed { code }) => Some(code),
         other => panic!("{other:?} of {bytes:?}"),

@@ -205,7 +205,9 @@ fn control(event: ConnectorEvent) -> Heard {
         ConnectorEvent::PathProven => Event::PathProven,
         ConnectorEvent::Ratchet { step, value } => Event::Ratchet { step, value },
         ConnectorEvent::Trust { ca, other_ca } => Event::Trust { ca, other_ca },
-        ConnectorEvent::SessionOffered { .. } => return Heard::Session,
+        ConnectorEvent::SessionOffered { .. } | ConnectorEvent::Succeed { .. } => {
+            return Heard::Session;
+        }
         ConnectorEvent::Closed { code } => Event::Closed { code },
     })
 }

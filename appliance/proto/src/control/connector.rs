@@ -10,9 +10,9 @@ use crate::error::Error;
 use crate::frame::Frame;
 use crate::limits;
 use crate::message::{
-    CloseCode, Fingerprint, Hello, Message, OpenSession, PathProbeReply, Ratchet, RatchetStored,
-    RatchetValue, Recognised, SessionRefusal, SessionRefused, Trust, TrustStored, Verdict, Welcome,
-    truncated,
+    Capacity, CloseCode, Fingerprint, Hello, Message, OpenSession, PathProbeReply, Ratchet,
+    RatchetStored, RatchetValue, Recognised, SessionRefusal, SessionRefused, Succeed, Trust,
+    TrustStored, Verdict, Welcome, truncated,
 };
 use crate::time::Instant;
 
@@ -60,6 +60,11 @@ pub enum ConnectorEvent {
     SessionOffered {
         /// The signed grant.
         grant: Vec<u8>,
+    },
+    /// The edge wants a session to go on on a fresh data channel.
+    Succeed {
+        /// Which session.
+        session: [u8; 16],
     },
     /// The edge closes the channel.
     Closed {
@@ -117,6 +122,15 @@ impl Channel<ConnectorSide> {
         self.outbox.push(&RatchetStored { step })?;
         self.side.is_ratchet_unanswered = false;
         Ok(())
+    }
+
+    /// Tells the edge how many sessions this connector can carry, behind the welcome and at every change.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`] unless the channel is up; [`Error::OutboxFull`] if the edge does not read.
+    pub fn announce_capacity(&mut self, sessions: u32) -> Result<(), Error> {
+        self.established()?;
+        self.outbox.push(&Capacity { sessions })
     }
 
     /// Tells the edge that the anchors of [`ConnectorEvent::Trust`] are on the disk and in force;
@@ -224,6 +238,10 @@ impl Side for ConnectorSide {
             (State::Established, OpenSession::ID) => {
                 let grant = OpenSession::decode(frame)?.grant.to_vec();
                 channel.emit(ConnectorEvent::SessionOffered { grant })
+            }
+            (State::Established, Succeed::ID) => {
+                let Succeed { session } = Succeed::decode(frame)?;
+                channel.emit(ConnectorEvent::Succeed { session })
             }
             _ => channel.stray(frame),
         }

@@ -8,9 +8,9 @@ use crate::error::Error;
 use crate::frame::Frame;
 use crate::limits;
 use crate::message::{
-    CloseCode, Fingerprint, Hello, Message, OpenSession, PathProbe, PathProbeReply, Ratchet,
-    RatchetStored, RatchetValue, Recognised, SessionRefusal, SessionRefused, Trust, TrustStored,
-    Verdict, Welcome, truncated,
+    Capacity, CloseCode, Fingerprint, Hello, Message, OpenSession, PathProbe, PathProbeReply,
+    Ratchet, RatchetStored, RatchetValue, Recognised, SessionRefusal, SessionRefused, Succeed,
+    Trust, TrustStored, Verdict, Welcome, truncated,
 };
 use crate::time::Instant;
 
@@ -51,6 +51,11 @@ pub enum EdgeEvent {
         reason: SessionRefusal,
         /// For a person; foreign text.
         detail: String,
+    },
+    /// The connector carries so many sessions at once and no more.
+    Capacity {
+        /// At most [`limits::CAPACITY_MAX`].
+        sessions: u32,
     },
     /// The connector closes the channel.
     Closed {
@@ -188,6 +193,15 @@ impl Channel<EdgeSide> {
         self.outbox.push(&OpenSession { grant })
     }
 
+    /// Has the connector attach the next data channel to a session whose keys near their limit.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`] unless the connector is welcomed; [`Error::OutboxFull`] if it does not read.
+    pub fn ask_successor(&mut self, session: [u8; 16]) -> Result<(), Error> {
+        self.established()?;
+        self.outbox.push(&Succeed { session })
+    }
+
     /// Asks the connector whether it is there, because somebody else says that he is it.
     /// [`EdgeEvent::Alive`] says that it answered this very question; without it in `within`, at most
     /// [`limits::PROBE_MAX`], the channel ends with [`Error::Silent`], and the connector, should it hear
@@ -269,6 +283,10 @@ impl Side for EdgeSide {
             }
             (State::Established, SessionRefused::ID) => {
                 channel.handle_session_refused(&SessionRefused::decode(frame)?)
+            }
+            (State::Established, Capacity::ID) => {
+                let sessions = Capacity::decode(frame)?.sessions.min(limits::CAPACITY_MAX);
+                channel.emit(EdgeEvent::Capacity { sessions })
             }
             _ => channel.stray(frame),
         }

@@ -134,7 +134,7 @@ impl World {
 
     /// Something that a driver does of its own accord.
     fn act(&mut self, which: u8, bytes: &[u8]) {
-        match which % 10 {
+        match which % 12 {
             0 | 1 => {
                 let may = self.edge.takes_sessions();
                 let offered = self.edge.open_session(bytes);
@@ -170,6 +170,15 @@ impl World {
                 let _ = self.connector.trust_stored(*digest);
             }
             8 => self.is_asked |= self.edge.ask_alive(self.now, limits::INCUMBENT_MAX).is_ok(),
+            9 => {
+                let sessions = bytes
+                    .first_chunk()
+                    .map_or(9_000, |bytes| u32::from_be_bytes(*bytes));
+                let _ = self.connector.announce_capacity(sessions);
+            }
+            10 => {
+                let _ = self.edge.ask_successor([6; 16]);
+            }
             _ if bytes.len().is_multiple_of(2) => self.connector.close(CloseCode::GoingAway),
             _ => self.edge.close(CloseCode::Replaced),
         }
@@ -222,7 +231,9 @@ impl World {
                 let (ca, other_ca) = (ca.as_slice(), other_ca.as_slice());
                 self.got_trust = Trust { ca, other_ca }.digest();
             }
-            ConnectorEvent::SessionOffered { .. } | ConnectorEvent::Closed { .. } => {}
+            ConnectorEvent::SessionOffered { .. }
+            | ConnectorEvent::Succeed { .. }
+            | ConnectorEvent::Closed { .. } => {}
         }
     }
 
@@ -254,6 +265,7 @@ impl World {
                 EdgeEvent::SessionRefused { detail, .. } => {
                     assert!(detail.len() <= limits::DETAIL_MAX, "{detail:?}");
                 }
+                EdgeEvent::Capacity { sessions } => assert!(sessions <= limits::CAPACITY_MAX),
                 EdgeEvent::Closed { .. } => assert!(!self.edge.is_established(), "it is closed"),
             }
         }

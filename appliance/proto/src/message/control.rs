@@ -111,3 +111,17 @@ pub struct PathProbeReply<'a> {
     /// As many bytes as the probe's padding had.
     pub padding: &'a [u8],
 }
+
+/// Connector to edge, behind the [`Welcome`] and whenever it changes: how many sessions it can carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capacity {
+    /// Sessions at once; what descriptors, ports and memory of the machine allow.
+    pub sessions: u32,
+}
+
+/// Edge to connector: the keys of this session's data channel near their limit; attach the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Succeed {
+    /// Which session.
+    pub session: [u8; 16],
+}

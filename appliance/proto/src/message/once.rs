@@ -4,14 +4,27 @@ use serde::{Deserialize, Serialize};
 
 /// Connector to edge, first and only message of its on a data channel. Raw bytes follow the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attach {
+pub struct OldAttach {
     /// The session the grant named.
     pub session: [u8; 16],
 }
 
 /// Edge to connector: from the next byte on, the data channel is the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attached {}
+pub struct OldAttached {}
+
+/// Edge to connector: the channel is warm; the next bytes are those of the session that it is given to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {}
+
+/// Connector to edge, on a warm channel: from the next byte on, it carries this session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attach {
+    /// The session the grant named.
+    pub session: [u8; 16],
+    /// 0 for the session's first channel, one more for each that succeeds it.
+    pub channel: u32,
+}
 
 /// Connector to edge, only message of its on a connection for the time: what time is it?
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

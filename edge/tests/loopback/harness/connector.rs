@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use connector_proto::control::{Channel, ConnectorEvent as ControlEvent, ConnectorSide};
-use connector_proto::data::Attaching;
+use connector_proto::data::OldAttaching;
 use connector_proto::derive::EnrolSecrets;
 use connector_proto::enrol::{Connector as Enrolling, ConnectorEvent};
 use connector_proto::grant;
@@ -373,7 +373,7 @@ pub async fn attach(
     session: [u8; 16],
 ) -> Result<(Tls, Vec<u8>), connector_proto::error::Error> {
     let mut tls = identity.dial(edge, ALPN_DATA).await.unwrap();
-    let mut attaching = Attaching::new(clock(), session).unwrap();
+    let mut attaching = OldAttaching::new(clock(), session).unwrap();
     while let Some(bytes) = attaching.poll_transmit() {
         tls.write_all(&bytes).await.unwrap();
     }

@@ -40,7 +40,7 @@ impl Edge {
                 let id = control.id;
                 self.store.trust_stored(&id, &digest).unwrap();
             }
-            EdgeEvent::SessionRefused { .. } => {}
+            EdgeEvent::SessionRefused { .. } | EdgeEvent::Capacity { .. } => {}
             EdgeEvent::Closed { .. } => {
                 let (id, step) = (control.id, control.step);
                 self.sign_off(now, line, id, step);
