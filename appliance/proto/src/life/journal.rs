@@ -179,6 +179,8 @@ pub(super) struct Journal {
     writing: Option<Writing>,
     /// There is something to write that nothing waits for.
     is_amended: bool,
+    /// The last write failed, and may have reached the disk in part or whole all the same.
+    is_doubtful: bool,
     /// Everything is to be erased.
     is_erasing: bool,
     backoff: Backoff,
@@ -215,6 +217,7 @@ impl Journal {
             waiting: Vec::new(),
             writing: None,
             is_amended: false,
+            is_doubtful: false,
             is_erasing: false,
             backoff: Backoff::new(SPREAD, CAP, seed),
             retry_at: None,
@@ -258,6 +261,11 @@ impl Journal {
         self.is_erasing || !self.waiting.is_empty() || self.writing.is_some()
     }
 
+    /// Whether the disk may hold what was given up: a key pair in the place of the next certificate's, for one.
+    pub(super) const fn is_doubtful(&self) -> bool {
+        self.is_doubtful
+    }
+
     /// Why something that is waited for is not on the disk.
     pub(super) fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
@@ -298,6 +306,7 @@ impl Journal {
     pub(super) fn succeeded(&mut self) -> Option<Written> {
         let writing = self.writing.take()?;
         self.backoff.reset();
+        self.is_doubtful = false;
         self.retry_at = None;
         self.failure = None;
         Some(match writing {
@@ -321,6 +330,7 @@ impl Journal {
             return Vec::new();
         };
         self.retry_at = Some(now + self.backoff.next_delay());
+        self.is_doubtful = true;
         let mut given_up = Vec::new();
         if let Writing::Intents(intents) = writing
             && !self.is_erasing

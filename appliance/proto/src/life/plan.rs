@@ -79,7 +79,9 @@ impl Life {
             if self.renewal.is_due(now, wall, self.connection.is_some()) {
                 Kind::Renew
             } else {
-                let next = self.renewal.uses_next(wall);
+                // The edge gives up the older certificate as soon as it sees the next one, so the next
+                // one must be on the disk for certain. What is in doubt is written again by itself.
+                let next = self.renewal.uses_next(wall) && !self.journal.is_doubtful();
                 Kind::Control { next }
             },
         )

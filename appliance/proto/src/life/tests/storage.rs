@@ -182,3 +182,13 @@ fn a_factory_reset_erases_everything_and_starts_anew() {
     world.type_key(1);
     assert_eq!(world.wanted(), "NewKey");
 }
+
+/// A write of the next key pair fails and reaches the disk all the same, after the next certificate was
+/// kept in memory. Found by the property of random worlds, and made small.
+#[test]
+fn the_next_certificate_is_not_shown_while_the_disk_may_hold_another_key_pair() {
+    fuzz_life(&[
+        30, 5, 0, 4, 0, 12, 17, 9, 1, 14, 0, 1, 17, 0, 0, 9, 5, 12, 9, 9, 1, 14, 0, 9, 1, 14, 0, 9,
+        4, 19, 0, 7,
+    ]);
+}
