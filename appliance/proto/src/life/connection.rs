@@ -146,7 +146,9 @@ impl Life {
         let is_next = self
             .journal
             .holds(|intent| matches!(intent, Intent::Trust { .. }));
-        if !is_next && identity.is_some_and(|own| own.ca == ca && own.other_ca == other_ca) {
+        // What is in force may not be what a write that failed left on the disk.
+        let is_stored = !is_next && !self.journal.is_doubtful();
+        if is_stored && identity.is_some_and(|own| own.ca == ca && own.other_ca == other_ca) {
             self.actions.push_back(Action::TrustStored { digest });
             return;
         }

@@ -31,6 +31,8 @@ pub(super) enum Intent {
         private_key: Zeroizing<Vec<u8>>,
         promotes: bool,
     },
+    /// The state as it is, because a write before failed and may have left something else.
+    Again,
     /// Enrolment gave this.
     Enrolled {
         identity: Identity,
@@ -63,6 +65,7 @@ impl fmt::Debug for Intent {
         f.write_str(match self {
             Self::Prepare { .. } => "Prepare(..)",
             Self::Pair { .. } => "Pair(..)",
+            Self::Again => "Again",
             Self::Enrolled { .. } => "Enrolled(..)",
             Self::Renewed { .. } => "Renewed(..)",
             Self::Promote => "Promote",
@@ -105,6 +108,7 @@ impl Intent {
                     next.certificate.clone_from(certificate);
                 }
             }
+            Self::Again => {}
             Self::Promote => promote(state),
             Self::ForgetNext => state.next = None,
             Self::Ratchet { value, .. } => state.ratchet = *value,
@@ -128,7 +132,7 @@ impl Intent {
     /// Whether it is a step of a renewal. If it cannot be written the certificate in use still is one.
     pub(super) const fn is_renewal(&self, is_enrolling: bool) -> bool {
         match self {
-            Self::Pair { .. } => !is_enrolling,
+            Self::Pair { .. } | Self::Again => !is_enrolling,
             Self::Renewed { .. } => true,
             _ => false,
         }

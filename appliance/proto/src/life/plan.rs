@@ -91,6 +91,8 @@ impl Life {
     fn is_prepared(&self, goal: Kind) -> bool {
         let has_pair = match goal {
             Kind::Control { .. } => return true,
+            // The disk may hold another pair than the one that would be asked with.
+            Kind::Enrol | Kind::Renew if self.journal.is_doubtful() => return false,
             Kind::Enrol if self.state.identity.is_none() => {
                 self.edge() == Some(self.state.edge.as_str()) && !self.state.private_key.is_empty()
             }
@@ -104,6 +106,9 @@ impl Life {
 
     /// Has a key pair made, or the edge remembered for the one there is.
     fn prepare(&mut self, goal: Kind) {
+        if self.journal.is_doubtful() {
+            return self.journal.want(Intent::Again);
+        }
         let is_first = goal == Kind::Enrol && self.state.identity.is_none();
         if is_first && !self.state.private_key.is_empty() && !self.wants_new_pair {
             self.journal.want(Intent::Prepare {
@@ -220,7 +225,7 @@ impl Life {
             Intent::Pair { .. } | Intent::Promote | Intent::ForgetNext => {
                 self.renewal.certificates_moved(&self.state);
             }
-            Intent::Prepare { .. } => {}
+            Intent::Prepare { .. } | Intent::Again => {}
             Intent::Ratchet {
                 step, connection, ..
             } => {

@@ -17,7 +17,7 @@ mod identity;
 mod storage;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     #[test]
     fn no_world_makes_it_break_a_promise(data in proptest::collection::vec(any::<u8>(), 0..600)) {
