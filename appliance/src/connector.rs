@@ -4,6 +4,8 @@
 //! performed ([`life`]), and what surrounds it is done: the network, proxies, the question for the time,
 //! sessions.
 
+use std::io;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use connector_proto::control::{Channel, ConnectorSide};
@@ -14,13 +16,19 @@ use connector_proto::local::{EdgeSample, FromConsole, IssuerText, Network, NoIde
 use connector_proto::message::{CloseCode, Fingerprint};
 use connector_proto::record::ProxyCredentials;
 use connector_proto::time::Instant;
+use rustix::io::Errno;
+use splice_core::plane::{self, Plane};
 
-use crate::interest::Watch;
+use crate::capacity::Resources;
+use crate::interest::Interest;
+use crate::pool::Pool;
 use crate::store::{self, Store};
 use crate::tls::Pinned;
 use crate::tunnel::Tunnel;
+use crate::waiting::Waiting;
 use crate::{clock, edge_name};
 
+mod channels;
 mod failure;
 mod life;
 mod memory;
@@ -29,6 +37,7 @@ mod phase;
 mod plan;
 mod question;
 mod sessions;
+mod succession;
 mod time;
 
 use failure::Kind;
@@ -39,8 +48,17 @@ use sessions::Sessions;
 
 /// The token of the tunnel.
 const TUNNEL: u64 = 0;
-/// The token of the question for the time; sessions have those above.
+/// The token of the question for the time.
 const QUESTION: u64 = 1;
+/// The token of what the data plane has to tell.
+const PLANE: u64 = 2;
+/// The token of PID 1.
+const LOCAL: u64 = 3;
+/// The token of what is due though nothing happens.
+const TIMES: u64 = 4;
+/// All of them. Their parties are asked what they wait for before each wait: whatever happens may have
+/// changed it. Data channels and sessions have tokens of their own.
+const FIXED: [u64; 5] = [TUNNEL, QUESTION, PLANE, LOCAL, TIMES];
 
 /// A proxy that asked who is there is tried again, in case it lets the machine pass by now.
 const PROXY_AGAIN: Duration = Duration::from_secs(30);
@@ -79,11 +97,30 @@ pub struct Connector {
     peer_issuer: Option<String>,
     /// Who issued the certificate of what answered in the edge's place last.
     foreign_issuer: Option<IssuerText>,
+    pool: Pool,
+    /// When the pool wants to dial again.
+    dial_at: Option<Instant>,
     sessions: Sessions,
+    waiting: Waiting,
     seen: Seen,
     phase: Phase,
     phase_since: Instant,
     certificate_left: Option<Duration>,
+}
+
+/// What a connector is told when it starts.
+#[derive(Debug)]
+pub struct Setup<'a> {
+    /// The edge that the image or a property names.
+    pub edge: Option<&'a str>,
+    /// The machine's evidence.
+    pub fingerprint: Fingerprint,
+    /// Version of the image.
+    pub version: &'a str,
+    /// Spreads delays and pings.
+    pub seed: u64,
+    /// How the data plane is run.
+    pub plane: plane::Config,
 }
 
 /// What keeps the edge away: the HTTP proxy wants to know who asks.
@@ -107,16 +144,26 @@ impl ProxyDemand {
 }
 
 impl Connector {
-    /// Starts from the state record. `seed` spreads delays and pings.
-    #[must_use]
-    pub fn new(
-        now: Instant,
-        opened: store::Opened,
-        edge: Option<&str>,
-        fingerprint: Fingerprint,
-        version: &str,
-        seed: u64,
-    ) -> Self {
+    /// Starts from the state record.
+    ///
+    /// # Errors
+    /// If the system has no threads, descriptors or reactors for it.
+    pub fn new(now: Instant, opened: store::Opened, setup: Setup<'_>) -> io::Result<Self> {
+        let Setup {
+            edge,
+            fingerprint,
+            version,
+            seed,
+            plane,
+        } = setup;
+        let waiting = Waiting::open(plane.reactor)?;
+        let capacity = Resources::here().capacity(0);
+        log::info!(
+            "up to {capacity} sessions, carried by {} and woken by {}",
+            plane.engine,
+            waiting.reactor()
+        );
+        let sessions = Sessions::new(Plane::start(plane)?, capacity)?;
         let store::Opened { store, mut why } = opened;
         let state = store.state().clone();
         let pinned = Pinned::in_use(&state).unwrap_or_else(|error| {
@@ -145,7 +192,10 @@ impl Connector {
             connection: 0,
             peer_issuer: None,
             foreign_issuer: None,
-            sessions: Sessions::new(QUESTION + 1),
+            pool: Pool::new(seed.rotate_left(32)),
+            dial_at: None,
+            sessions,
+            waiting,
             seen: Seen::new(),
             phase: Phase::NeedEdge,
             phase_since: now,
@@ -153,7 +203,7 @@ impl Connector {
         };
         connector.perform(now);
         connector.update_phase(now);
-        connector
+        Ok(connector)
     }
 
     /// Takes what the operator typed.
@@ -242,7 +292,7 @@ impl Connector {
                  every connection from before is dropped"
             );
             self.question.abandon(now);
-            self.sessions.abandon();
+            self.abandon_sessions();
             self.life.handle_generation_changed(now);
             self.perform(now);
             // Nothing of a TLS session from before is used again either.
@@ -258,24 +308,43 @@ impl Connector {
         }
     }
 
-    /// Adds everything the connector waits for.
-    pub fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
+    /// Waits until there is something to do, PID 1 says something on `local`, or it is `deadline`. Whose
+    /// tokens are ready, for [`Self::turn`].
+    ///
+    /// # Errors
+    /// Those of the reactor.
+    pub fn wait(
+        &mut self,
+        local: &impl AsFd,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<u64>, Errno> {
+        let may_ask = self.may_ask_time();
+        let waiting = &mut self.waiting;
         if let Some(tunnel) = &self.tunnel {
-            tunnel.watch(watch, TUNNEL);
+            waiting.set(TUNNEL, |watch| tunnel.watch(watch));
         }
-        watch.until(self.life.poll_timeout());
-        watch.until(self.proxy.waited_for);
-        self.question.watch(watch, QUESTION, self.may_ask_time());
-        self.sessions.watch(watch);
+        waiting.set(QUESTION, |watch| self.question.watch(watch, may_ask));
+        let readable = Interest::new(true, false);
+        waiting.set(PLANE, |watch| watch.add(&self.sessions, readable));
+        waiting.set(LOCAL, |watch| watch.add(local, readable));
+        waiting.set(TIMES, |watch| {
+            watch.until(deadline);
+            watch.until(self.life.poll_timeout());
+            watch.until(self.proxy.waited_for);
+            watch.until(self.sessions.deadline());
+            watch.until(self.dial_at);
+        });
+        let ready = waiting.wait();
+        for token in FIXED {
+            waiting.release(token);
+        }
+        ready
     }
 
-    /// Goes on: control traffic first, then the sessions whose tokens are `ready` or whose time has
-    /// come.
+    /// Goes on: control traffic first, then the data channels and sessions whose tokens are `ready`.
     pub fn turn(&mut self, now: Instant, ready: &[u64]) {
         self.turn_life(now);
-        for refused in self.sessions.turn(now, ready) {
-            self.refuse(&refused);
-        }
+        self.turn_sessions(now, ready);
         // What the sessions had to say to the edge goes out in this turn.
         self.turn_tunnel(now);
         // What became of the tunnel may be a reason to ask.

@@ -27,6 +27,8 @@ const ATTEMPTS_MAX: usize = 4;
 const USER_TIMEOUT_MS: u32 = 60_000;
 /// Idle time before the kernel probes a peer that says nothing, below the shortest NAT timers.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+/// Time between the probes that follow; [`USER_TIMEOUT_MS`] after the first one the peer is given up.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A connection being opened.
 #[derive(Debug)]
@@ -58,6 +60,14 @@ pub struct DialError {
     pub errno: Errno,
     /// How many other addresses were tried, all in vain.
     pub others: usize,
+}
+
+impl DialError {
+    /// Whether this process, or the machine, has as many descriptors open as it may.
+    #[must_use]
+    pub fn is_out_of_descriptors(&self) -> bool {
+        matches!(self.errno, Errno::MFILE | Errno::NFILE)
+    }
 }
 
 impl fmt::Display for DialError {
@@ -136,9 +146,9 @@ impl Dial {
     }
 
     /// Adds the sockets to wait for.
-    pub fn watch<'a>(&'a self, watch: &mut Watch<'a>, token: u64) {
+    pub fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
         for attempt in &self.attempts {
-            watch.add(token, &attempt.socket, Interest::new(false, true));
+            watch.add(&attempt.socket, Interest::new(false, true));
         }
     }
 
@@ -222,6 +232,7 @@ pub(crate) fn open(address: SocketAddr) -> Result<OwnedFd, Errno> {
     sockopt::set_tcp_nodelay(&socket, true)?;
     sockopt::set_socket_keepalive(&socket, true)?;
     sockopt::set_tcp_keepidle(&socket, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(&socket, KEEPALIVE_INTERVAL)?;
     sockopt::set_tcp_user_timeout(&socket, USER_TIMEOUT_MS)?;
     match connect(&socket, &address) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),

@@ -4,16 +4,19 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use connector_proto::local::{
-    ConnectorStatus, EdgeSample, FromConnector, StartDescriptors, ToConnector,
+    ConnectorStatus, EdgeSample, EngineSetting, FromConnector, StartDescriptors, ToConnector,
 };
 use connector_proto::message::Fingerprint;
 use connector_proto::time::Instant;
-use rustix::event::PollFlags;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use splice_core::calibrate::calibrate;
+use splice_core::engine::Engine;
+use splice_core::plane;
 use zeroize::Zeroize as _;
 
 use crate::clock;
-use crate::connector::{self, Connector};
-use crate::interest::{Interest, Watch};
+use crate::connector::{self, Connector, Setup};
 use crate::local_channel::{Incoming, LocalChannel};
 use crate::store::{NoTpm, Store, StoreError, Unsealer};
 use crate::tpm::Tpm;
@@ -22,8 +25,6 @@ use crate::tpm::Tpm;
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// More than the stack that receiving a message, deriving from a key and writing the state record take.
 const STACK_BYTES: usize = 128 << 10;
-/// The token of the local channel.
-const LOCAL: u64 = u64::MAX;
 
 /// Why the process ends.
 #[derive(Debug)]
@@ -34,9 +35,9 @@ pub enum Exit {
     Failed(String),
 }
 
-/// Runs until PID 1 ends it.
+/// Runs until PID 1 ends it. Sessions are carried as `plane` says, but for the engine, which is a setting.
 #[must_use]
-pub fn run(channel: &LocalChannel) -> Exit {
+pub fn run(channel: &LocalChannel, plane: plane::Config) -> Exit {
     let mut connector = None;
     let mut reporter = Reporter::default();
     loop {
@@ -44,7 +45,7 @@ pub fn run(channel: &LocalChannel) -> Exit {
         loop {
             match channel.recv() {
                 Ok(Incoming::Message(mut message, descriptors)) => {
-                    match handle(now, &mut connector, &message, descriptors) {
+                    match handle(now, &mut connector, &message, descriptors, plane) {
                         Ok(Some(stuck)) => reporter.stuck = Some(stuck),
                         Ok(None) => {}
                         Err(exit) => return exit,
@@ -66,19 +67,27 @@ pub fn run(channel: &LocalChannel) -> Exit {
             Ok(deadline) => deadline,
             Err(exit) => return exit,
         };
-        let mut watch = Watch::default();
-        watch.add(LOCAL, channel, Interest::from_flags(PollFlags::IN));
-        watch.until(deadline);
-        if let Some(connector) = &connector {
-            connector.watch(&mut watch);
-        }
-        let ready = match watch.wait(now) {
-            Ok(ready) => ready,
-            Err(error) => return Exit::Failed(format!("poll: {error}")),
+        let waited = match &mut connector {
+            Some(connector) => connector.wait(channel, deadline).map(|ready| {
+                connector.turn(clock::now(), &ready);
+            }),
+            None => wait_for_start(channel, deadline.map(|deadline| deadline.since(now))),
         };
-        if let Some(connector) = &mut connector {
-            connector.turn(clock::now(), &ready);
+        if let Err(error) = waited {
+            return Exit::Failed(format!("waiting: {error}"));
         }
+    }
+}
+
+/// Waits for PID 1 while there is nobody else to wait for.
+fn wait_for_start(channel: &LocalChannel, at_most: Option<Duration>) -> Result<(), Errno> {
+    let timeout = at_most.map(|at_most| Timespec {
+        tv_sec: i64::try_from(at_most.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: at_most.subsec_nanos().into(),
+    });
+    match poll(&mut [PollFd::new(channel, PollFlags::IN)], timeout.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
@@ -88,6 +97,7 @@ fn handle(
     connector: &mut Option<Connector>,
     message: &ToConnector,
     descriptors: Vec<OwnedFd>,
+    plane: plane::Config,
 ) -> Result<Option<ConnectorStatus>, Exit> {
     match (message, connector.as_mut()) {
         (
@@ -96,19 +106,24 @@ fn handle(
                 edge,
                 fingerprint,
                 version,
+                engine,
             },
             None,
         ) => {
             let mut random = [0; 8];
             getrandom::fill(&mut random).map_err(|error| Exit::Failed(error.to_string()))?;
-            let start = Start {
+            let setup = Setup {
                 edge: edge.as_deref(),
                 fingerprint: *fingerprint,
                 version,
                 seed: u64::from_ne_bytes(random),
+                plane: plane::Config {
+                    engine: engine_for(*engine),
+                    ..plane
+                },
             };
-            match start.connector(now, *named, descriptors) {
-                Ok(started) => *connector = Some(started),
+            match start(now, setup, *named, descriptors) {
+                Ok(started) => *connector = Some(started?),
                 Err(error) => {
                     log::error!("{error}");
                     return Ok(Some(connector::stuck(now, &error)));
@@ -145,43 +160,34 @@ fn handle(
     Ok(None)
 }
 
-/// What PID 1 says at the start.
-struct Start<'a> {
-    edge: Option<&'a str>,
-    fingerprint: Fingerprint,
-    version: &'a str,
-    seed: u64,
+/// The engine that is set, or the faster one.
+fn engine_for(setting: EngineSetting) -> Engine {
+    match setting {
+        EngineSetting::Kernel => Engine::Kernel,
+        EngineSetting::User => Engine::InPlace,
+        EngineSetting::Auto => {
+            let found = calibrate();
+            log::info!("engines were compared: {found}");
+            found.chosen
+        }
+    }
 }
 
-impl Start<'_> {
-    /// Opens the state record, with the TPM where there is one, and starts from it. The descriptors are
-    /// those that `named` names, in its order.
-    fn connector(
-        self,
-        now: Instant,
-        named: StartDescriptors,
-        descriptors: Vec<OwnedFd>,
-    ) -> Result<Connector, StoreError> {
-        let Self {
-            edge,
-            mut fingerprint,
-            version,
-            seed,
-        } = self;
-        let mut descriptors = descriptors.into_iter();
-        let mut next = |is_there: bool| is_there.then(|| descriptors.next()).flatten();
-        let (partition, tpm) = (next(named.state), next(named.tpm));
-        let unsealer = unsealer(tpm, &mut fingerprint);
-        let opened = Store::open(partition, fingerprint.smbios_uuid, unsealer)?;
-        Ok(Connector::new(
-            now,
-            opened,
-            edge,
-            fingerprint,
-            version,
-            seed,
-        ))
-    }
+/// Opens the state record, with the TPM where there is one, and starts from it. The descriptors are those
+/// that `named` names, in its order.
+fn start(
+    now: Instant,
+    mut setup: Setup<'_>,
+    named: StartDescriptors,
+    descriptors: Vec<OwnedFd>,
+) -> Result<Result<Connector, Exit>, StoreError> {
+    let mut descriptors = descriptors.into_iter();
+    let mut next = |is_there: bool| is_there.then(|| descriptors.next()).flatten();
+    let (partition, tpm) = (next(named.state), next(named.tpm));
+    let unsealer = unsealer(tpm, &mut setup.fingerprint);
+    let opened = Store::open(partition, setup.fingerprint.smbios_uuid, unsealer)?;
+    let connector = Connector::new(now, opened, setup);
+    Ok(connector.map_err(|error| Exit::Failed(format!("the connector cannot start: {error}"))))
 }
 
 /// What seals the device secret; a TPM is evidence as well.

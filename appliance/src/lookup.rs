@@ -116,10 +116,10 @@ impl Lookup {
     }
 
     /// Adds the sockets to wait for.
-    pub fn watch<'a>(&'a self, watch: &mut Watch<'a>, token: u64) {
+    pub fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
         for line in &self.lines {
             let write = matches!(&line.socket, Socket::Tcp { unsent, .. } if !unsent.is_empty());
-            watch.add(token, &line.socket, Interest::new(!write, write));
+            watch.add(&line.socket, Interest::new(!write, write));
         }
     }
 

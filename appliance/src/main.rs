@@ -7,6 +7,7 @@ use appliance::event_loop::{Exit, run};
 use appliance::local_channel::LocalChannel;
 use appliance::logger;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use splice_core::plane;
 
 fn main() -> ExitCode {
     logger::start();
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match run(&channel) {
+    match run(&channel, plane::Config::default()) {
         Exit::Stopped => ExitCode::SUCCESS,
         Exit::Failed(why) => {
             log::error!("{why}");
@@ -31,8 +32,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Takes all the descriptors that the kernel grants. A session holds two of them, and more while it
-/// begins: one for each question to a resolver, or for each address that is tried.
+/// Takes all the descriptors that PID 1 grants. A session holds two of them, and more while it begins: one
+/// for each question to a resolver, or for each address that is tried.
 fn raise_descriptor_limit() {
     let maximum = getrlimit(Resource::Nofile).maximum;
     let raised = Rlimit {

@@ -166,12 +166,12 @@ impl Reach {
     }
 
     /// Adds what it waits for.
-    pub fn watch<'a>(&'a self, watch: &mut Watch<'a>, token: u64) {
+    pub fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
         match &self.state {
-            State::LookingUp(lookup) => lookup.watch(watch, token),
-            State::Dialling(dial) => dial.watch(watch, token),
+            State::LookingUp(lookup) => lookup.watch(watch),
+            State::Dialling(dial) => dial.watch(watch),
             State::AskingProxy { socket, unsent, .. } => {
-                watch.add(token, socket, Interest::new(true, !unsent.is_empty()));
+                watch.add(socket, Interest::new(true, !unsent.is_empty()));
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod config;
 mod error;
+mod tickets;
 
 use std::fmt;
 use std::io::{self, Read as _, Write as _};

@@ -241,14 +241,14 @@ impl Tunnel {
     }
 
     /// Adds what it waits for.
-    pub fn watch<'a>(&'a self, watch: &mut Watch<'a>, token: u64) {
+    pub fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
         match &self.state {
-            State::Reaching(reach) => reach.watch(watch, token),
+            State::Reaching(reach) => reach.watch(watch),
             State::Handshaking { stream, .. }
             | State::Enrolling { stream, .. }
             | State::AskingTime { stream, .. }
             | State::Renewing { stream, .. }
-            | State::Control { stream, .. } => watch.add(token, stream, stream.interest(true)),
+            | State::Control { stream, .. } => watch.add(stream, stream.interest(true)),
         }
         watch.until(self.deadline());
     }

@@ -12,6 +12,10 @@ mod machine;
 #[path = "common/partition.rs"]
 mod partition;
 
+#[path = "common/application.rs"]
+mod application;
+#[path = "hostile_edge/data.rs"]
+mod data;
 #[path = "hostile_edge/identity.rs"]
 mod identity;
 #[path = "hostile_edge/path.rs"]

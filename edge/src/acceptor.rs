@@ -12,16 +12,18 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::authorise::{Denied, Endpoint, authorise};
-use crate::config::{HANDSHAKE_MAX, STORE_POLL, TCP_PROBE_INTERVAL, TCP_UNACKNOWLEDGED_MAX};
+use crate::config::{
+    HANDSHAKE_MAX, STORE_POLL, TCP_PROBE_INTERVAL, TCP_UNACKNOWLEDGED_MAX,
+    WAITING_PER_CONNECTOR_MAX,
+};
 use crate::server::{Alive, Shared, stopped};
 use crate::store::holder::{Holder, Identity};
-use crate::tls::{self, Protocol, Tls};
-use crate::{clock, control, data as data_channel, descriptors, edge_time, enrolment, renewal};
+use crate::tls::{self, Arrived, StreamProtocol, Tls};
+use crate::{clock, control, data as data_channel, edge_time, enrolment, renewal};
 
 mod waiting;
 
-pub(crate) use waiting::Ticket;
-use waiting::Waiting;
+pub(crate) use waiting::{Ticket, Waiting};
 
 /// Accepts until `stop` says otherwise.
 pub(crate) async fn run(
@@ -30,7 +32,7 @@ pub(crate) async fn run(
     mut stop: watch::Receiver<bool>,
     alive: Alive,
 ) {
-    let waiting = Waiting::new(descriptors::strangers_max());
+    let waiting = Arc::clone(&shared.waiting);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -75,38 +77,51 @@ async fn serve(shared: &Arc<Shared>, tcp: TcpStream, peer: SocketAddr, ticket: T
         watch_peer(&tcp)?;
         shared.tls.handshake(tcp).await
     };
-    let (protocol, tls) = match timeout(HANDSHAKE_MAX, handshake).await {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return info!("{peer}: handshake failed: {error}"),
-        Err(_) => return info!("{peer}: no handshake within {} s", HANDSHAKE_MAX.as_secs()),
-    };
+    // What a stage needs is in a box of its own and goes with it: a warm channel, which is the last one of
+    // its connection, waits without the buffers of the handshake.
+    let arrived = timeout(HANDSHAKE_MAX, Box::pin(handshake)).await;
+    match arrived {
+        Ok(Ok(Arrived::Data(greeting, tcp))) => {
+            let serving = data_channel::serve(shared, *greeting, tcp, peer, ticket);
+            Box::pin(serving).await;
+        }
+        Ok(Ok(Arrived::Stream(protocol, tls))) => {
+            Box::pin(serve_stream(shared, protocol, *tls, peer, ticket)).await;
+        }
+        Ok(Err(error)) => info!("{peer}: handshake failed: {error}"),
+        Err(_) => info!("{peer}: no handshake within {} s", HANDSHAKE_MAX.as_secs()),
+    }
+}
+
+async fn serve_stream(
+    shared: &Arc<Shared>,
+    protocol: StreamProtocol,
+    tls: Tls,
+    peer: SocketAddr,
+    ticket: Ticket,
+) {
     match protocol {
-        Protocol::Enrol => {
+        StreamProtocol::Enrol => {
             enrolment::serve(shared, tls, peer).await;
             drop(ticket);
         }
-        Protocol::Time => {
+        StreamProtocol::Time => {
             edge_time::serve(tls, peer).await;
             drop(ticket);
         }
-        Protocol::Renew => {
+        StreamProtocol::Renew => {
             renewal::serve(shared, tls, peer).await;
             drop(ticket);
         }
-        Protocol::Control => {
-            if let Some(known) = authenticate(shared, tls, Endpoint::Control, peer, ticket).await {
+        StreamProtocol::Control => {
+            if let Some(known) = authenticate(shared, tls, peer, ticket).await {
                 control::serve(shared, known).await;
-            }
-        }
-        Protocol::Data => {
-            if let Some(known) = authenticate(shared, tls, Endpoint::Data, peer, ticket).await {
-                data_channel::serve(shared, known).await;
             }
         }
     }
 }
 
-/// A peer whose certificate is a connector's.
+/// A peer whose certificate is a connector's, on a control channel.
 pub(crate) struct Known {
     pub(crate) tls: Tls,
     pub(crate) identity: Identity,
@@ -117,41 +132,54 @@ pub(crate) struct Known {
     pub(crate) ticket: Ticket,
 }
 
-/// Who the holder of the verified certificate is; says farewell to those who are nobody.
+/// Who the peer of a control channel is; says farewell to those who are nobody.
 async fn authenticate(
     shared: &Arc<Shared>,
     mut tls: Tls,
-    endpoint: Endpoint,
     peer: SocketAddr,
     mut ticket: Ticket,
 ) -> Option<Known> {
-    let spki = tls::verified_spki(&tls)?;
-    let holder = shared.store.run(move |store| store.holder(&spki)).await;
-    let allowed = holder.map(|Holder { identity, standing }| {
-        let authorised = authorise(endpoint, &standing, clock::unix_now());
-        authorised.and(identity.ok_or(Denied::Unknown))
-    });
-    let code = match allowed {
-        Ok(Ok(identity)) => {
+    let spki = tls::verified_spki(tls.get_ref().1.peer_certificates());
+    match identify(shared, spki, Endpoint::Control, peer) {
+        Ok(identity) => {
             tls::lift_limit(&mut tls);
-            ticket.belongs_to(identity.id);
-            return Some(Known {
+            ticket.belongs_to(identity.id, WAITING_PER_CONNECTOR_MAX);
+            Some(Known {
                 tls,
                 identity,
-                spki,
+                spki: spki?,
                 peer,
                 ticket,
-            });
+            })
         }
-        Ok(Err(denied)) => {
+        Err(code) => {
+            tls::farewell(tls, &data::refused(code)).await;
+            None
+        }
+    }
+}
+
+/// Who the holder of a verified certificate is, if it may have this kind of channel; what it is told if
+/// not.
+pub(crate) fn identify(
+    shared: &Shared,
+    spki: Option<[u8; 32]>,
+    endpoint: Endpoint,
+    peer: SocketAddr,
+) -> Result<Identity, CloseCode> {
+    let Some(spki) = spki else {
+        // The handshake has verified one.
+        return Err(CloseCode::InternalError);
+    };
+    let Holder { identity, standing } = shared.store.holder(&spki).map_err(|error| {
+        warn!("{peer}: cannot look its certificate up: {error}");
+        CloseCode::InternalError
+    })?;
+    let authorised = authorise(endpoint, &standing, clock::unix_now());
+    authorised
+        .and(identity.ok_or(Denied::Unknown))
+        .map_err(|denied| {
             warn!("{peer}: refused: {denied}");
             denied.close_code()
-        }
-        Err(error) => {
-            warn!("{peer}: cannot look its certificate up: {error}");
-            CloseCode::InternalError
-        }
-    };
-    tls::farewell(tls, &data::refused(code)).await;
-    None
+        })
 }

@@ -1,21 +1,25 @@
 //! Who is connected, and which session waits for which data channel.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use connector_proto::limits::SESSIONS_MAX;
-use connector_proto::message::{CloseCode, SessionRefusal};
-use tokio::sync::{Notify, mpsc, oneshot};
+use connector_proto::message::{Attach, CloseCode, SessionRefusal};
+use splice_core::channel::Channel;
+use splice_core::plane::SessionKey;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
-use crate::config::{COMMANDS_MAX, READY_MAX};
+use crate::config::READY_MAX;
 use crate::store::holder::Identity;
-use crate::tls::Tls;
 
+mod sessions;
+mod tunnel;
 mod turns;
 
+use sessions::Sessions;
+pub(crate) use tunnel::{Command, Queues, Tunnel};
 pub(crate) use turns::Turns;
 
 /// A connector's id.
@@ -23,66 +27,10 @@ pub(crate) type ConnectorId = [u8; 16];
 /// A session's id.
 pub(crate) type SessionId = [u8; 16];
 
-/// What a control channel's task is asked to do.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// Ask the connector whether it is there. Answered when it answers, dropped when it does not.
-    AskAlive(oneshot::Sender<()>),
-    /// Say farewell and end.
-    Close(CloseCode),
-    /// Hand out another ratchet value: a copy of the connector has shown up.
-    NewRatchet,
-    /// Offer a session.
-    Open {
-        /// The signed grant.
-        grant: Vec<u8>,
-    },
-    /// Tell the connector the roots, which have changed.
-    Trust,
-}
-
-/// One control channel that is up.
-#[derive(Debug)]
-pub(crate) struct Tunnel {
-    pub(crate) identity: Identity,
-    /// SHA-256 of the subject public key info of its certificate.
-    pub(crate) spki: [u8; 32],
-    epoch: u64,
-    /// Whether the connector has stored a ratchet value of this channel.
-    ready: AtomicBool,
-    suspect: AtomicBool,
-    commands: mpsc::Sender<Command>,
-}
-
-impl Tunnel {
-    /// Hands a command over; false if the channel is gone or too many commands wait.
-    pub(crate) fn command(&self, command: Command) -> bool {
-        self.commands.try_send(command).is_ok()
-    }
-
-    /// Whether new sessions should go elsewhere.
-    pub(crate) fn set_suspect(&self, suspect: bool) {
-        self.suspect.store(suspect, Ordering::Relaxed);
-    }
-}
-
-/// A data channel that was handed over to its session.
-pub(crate) struct Carrier {
-    pub(crate) tls: Tls,
-    /// Bytes of the session that came with the connector's last frame.
-    pub(crate) early: Vec<u8>,
-}
-
-impl fmt::Debug for Carrier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Carrier({} early bytes)", self.early.len())
-    }
-}
-
 /// What became of an offer.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    Attached(Box<Carrier>),
+    Attached(Box<Channel>),
     Refused {
         reason: SessionRefusal,
         detail: String,
@@ -91,30 +39,64 @@ pub(crate) enum Outcome {
     Lost,
 }
 
+/// Why no connector takes a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NoTunnel {
+    /// None is there that takes sessions.
+    Absent,
+    /// Those that are there carry as many as they can.
+    Full {
+        /// The name of one of them.
+        connector: String,
+        /// How many there are.
+        connectors: usize,
+        /// How many sessions they carry together.
+        sessions: usize,
+    },
+}
+
+impl fmt::Display for NoTunnel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("no connector is connected"),
+            Self::Full {
+                connector,
+                connectors: 1,
+                sessions,
+            } => write!(
+                f,
+                "connector {connector} carries {sessions} sessions, which is its limit"
+            ),
+            Self::Full {
+                connectors,
+                sessions,
+                ..
+            } => write!(
+                f,
+                "all {connectors} connectors carry {sessions} sessions, which is their limit"
+            ),
+        }
+    }
+}
+
 /// The registry.
 #[derive(Debug, Default)]
 pub(crate) struct Broker {
     /// A tunnel became ready or went away.
     changed: Notify,
+    /// Locked before `sessions` where both are.
     tunnels: Mutex<Tunnels>,
-    sessions: Mutex<HashMap<SessionId, Session>>,
+    sessions: Mutex<Sessions>,
     pub(crate) turns: Arc<Turns>,
 }
 
 #[derive(Debug, Default)]
 struct Tunnels {
-    /// In the order of the ids, so that taking turns is well defined.
     up: BTreeMap<ConnectorId, Arc<Tunnel>>,
+    /// The same by group; within it in the order of the ids, so that taking turns is well defined.
+    of_groups: BTreeMap<(i64, ConnectorId), Arc<Tunnel>>,
     next_epoch: u64,
     turn: usize,
-}
-
-#[derive(Debug)]
-struct Session {
-    connector: ConnectorId,
-    /// Taken by the first data channel or refusal.
-    waiting: Option<oneshot::Sender<Outcome>>,
-    cancel: Arc<Notify>,
 }
 
 impl Broker {
@@ -129,115 +111,156 @@ impl Broker {
         self: &Arc<Self>,
         identity: Identity,
         spki: [u8; 32],
-    ) -> (Registration, mpsc::Receiver<Command>) {
-        let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
+    ) -> (Registration, Queues) {
         let mut tunnels = self.tunnels();
-        let epoch = tunnels.next_epoch;
-        tunnels.next_epoch += 1;
         let id = identity.id;
-        let tunnel = Arc::new(Tunnel {
-            identity,
-            spki,
-            epoch,
-            ready: AtomicBool::new(false),
-            suspect: AtomicBool::new(false),
-            commands,
-        });
-        let older = tunnels.up.insert(id, Arc::clone(&tunnel));
+        let (tunnel, queues) = Tunnel::new(identity, spki, tunnels.next_epoch);
+        tunnels.next_epoch += 1;
+        let tunnel = Arc::new(tunnel);
+        let older = tunnels.replace(id, &tunnel);
         drop(tunnels);
         if let Some(older) = older {
             older.command(Command::Close(CloseCode::Replaced));
         }
-        (
-            Registration {
-                broker: Arc::clone(self),
-                tunnel,
-            },
-            receiver,
-        )
+        self.sessions().want_again(&id);
+        tunnel.successions.notify_one();
+        let broker = Arc::clone(self);
+        (Registration { broker, tunnel }, queues)
     }
 
-    /// A connector of one of the groups that can carry one more session, and which of them. One that
-    /// has just come in is waited for: its user saw "connected" a moment before.
-    pub(crate) async fn pick_of(&self, groups: &[i64]) -> Option<(usize, Arc<Tunnel>)> {
-        let picking = async {
+    /// A place for the session of this fresh and random id, at a connector of one of the groups, and
+    /// which of them. A connector that has just come in is waited for: its user saw "connected" a moment
+    /// before.
+    pub(crate) async fn place_of(
+        self: &Arc<Self>,
+        groups: &[i64],
+        id: SessionId,
+    ) -> Result<(usize, Expected), NoTunnel> {
+        let looking = async {
             loop {
                 // Made before the look, so that no change in between is missed.
                 let changed = self.changed.notified();
-                let mut places = groups.iter().enumerate();
-                if let Some(picked) =
-                    places.find_map(|(place, group)| Some((place, self.pick(*group)?)))
-                {
-                    return Some(picked);
-                }
-                if !groups.iter().any(|group| self.is_awaited(*group)) {
-                    return None;
+                let found = self.look(groups, id);
+                if found.is_ok() || !groups.iter().any(|group| self.is_awaited(*group)) {
+                    return found;
                 }
                 changed.await;
             }
         };
-        timeout(READY_MAX, picking).await.ok().flatten()
+        let found = timeout(READY_MAX, looking).await;
+        found.unwrap_or_else(|_| self.look(groups, id))
+    }
+
+    fn look(
+        self: &Arc<Self>,
+        groups: &[i64],
+        id: SessionId,
+    ) -> Result<(usize, Expected), NoTunnel> {
+        let mut reason = NoTunnel::Absent;
+        for (number, group) in groups.iter().enumerate() {
+            match self.place(*group, id) {
+                Ok(expected) => return Ok((number, expected)),
+                Err(NoTunnel::Absent) => {}
+                Err(full) => reason = full,
+            }
+        }
+        Err(reason)
     }
 
     /// Whether a connector of the group is in and has not stored its ratchet value yet.
     fn is_awaited(&self, group_id: i64) -> bool {
         let tunnels = self.tunnels();
-        let mut of_group = tunnels
-            .up
-            .values()
-            .filter(|tunnel| tunnel.identity.group_id == group_id);
+        let mut of_group = tunnels.of_group(group_id);
         of_group.any(|tunnel| !tunnel.ready.load(Ordering::Relaxed))
     }
 
-    /// A connector of the group that can carry one more session; they take turns.
-    pub(crate) fn pick(&self, group_id: i64) -> Option<Arc<Tunnel>> {
+    /// A place at a connector of the group that can carry one more session; they take turns. The work is
+    /// bounded by the number of the group's connectors.
+    pub(crate) fn place(
+        self: &Arc<Self>,
+        group_id: i64,
+        id: SessionId,
+    ) -> Result<Expected, NoTunnel> {
         let mut tunnels = self.tunnels();
-        let sessions = self.sessions();
-        let carried = |id: ConnectorId| sessions.values().filter(|one| one.connector == id).count();
-        let able: Vec<_> = tunnels
-            .up
-            .values()
-            .filter(|tunnel| tunnel.identity.group_id == group_id)
-            .filter(|tunnel| tunnel.ready.load(Ordering::Relaxed))
-            .filter(|tunnel| !tunnel.suspect.load(Ordering::Relaxed))
-            .filter(|tunnel| carried(tunnel.identity.id) < SESSIONS_MAX)
-            .collect();
-        let turn = tunnels.turn.checked_rem(able.len())?;
-        let picked = Arc::clone(able[turn]);
-        drop(sessions);
+        let mut sessions = self.sessions();
+        let there = tunnels.of_group(group_id);
+        let (able, full): (Vec<_>, Vec<_>) = there
+            .filter(|tunnel| tunnel.takes_sessions())
+            .partition(|tunnel| sessions.carried(&tunnel.identity.id) < tunnel.capacity());
+        let Some(turn) = tunnels.turn.checked_rem(able.len()) else {
+            return Err(full.first().map_or(NoTunnel::Absent, |one| NoTunnel::Full {
+                connector: one.identity.name.clone(),
+                connectors: full.len(),
+                sessions: { full.iter() }
+                    .map(|tunnel| sessions.carried(&tunnel.identity.id))
+                    .sum(),
+            }));
+        };
+        let tunnel = Arc::clone(able[turn]);
         tunnels.turn = tunnels.turn.wrapping_add(1);
-        Some(picked)
-    }
-
-    /// Awaits the data channel of a new session. `id` is fresh and random.
-    pub(crate) fn expect(self: &Arc<Self>, id: SessionId, connector: ConnectorId) -> Expected {
         let (sender, outcome) = oneshot::channel();
-        let cancel = Arc::new(Notify::new());
+        let (connector, cancel) = (tunnel.identity.id, Arc::new(Notify::new()));
+        sessions.add(connector, id, sender, Arc::clone(&cancel));
         let slot = Slot {
             broker: Arc::clone(self),
-            id,
-            cancel: Arc::clone(&cancel),
-        };
-        let session = Session {
             connector,
-            waiting: Some(sender),
+            id,
             cancel,
         };
-        self.sessions().insert(id, session);
-        Expected { slot, outcome }
+        Ok(Expected {
+            tunnel,
+            slot,
+            outcome,
+        })
     }
 
-    /// Who waits for this session, if it is the connector's own; at most once.
-    pub(crate) fn claim(
+    /// Answers whoever waits for this session, if it is the connector's own; at most once.
+    pub(crate) fn refuse(
         &self,
-        id: &SessionId,
         connector: &ConnectorId,
-    ) -> Option<oneshot::Sender<Outcome>> {
-        let mut sessions = self.sessions();
-        let session = sessions
-            .get_mut(id)
-            .filter(|session| session.connector == *connector)?;
-        session.waiting.take()
+        id: &SessionId,
+        reason: SessionRefusal,
+        detail: String,
+    ) {
+        let waiting = self.sessions().claim(connector, id);
+        // A refusal that comes after the time-out is nobody's any more.
+        if let Some(waiting) = waiting {
+            let _ = waiting.send(Outcome::Refused { reason, detail });
+        }
+    }
+
+    /// Gives a session of the connector the data channel that asks for it; the channel again, if nobody waits
+    /// for it. A successor goes to the data plane by `succeed`, while no other one can: their order is that
+    /// of their numbers.
+    pub(crate) fn attach(
+        &self,
+        connector: &ConnectorId,
+        attach: &Attach,
+        channel: Channel,
+        succeed: impl FnOnce(SessionKey, Channel),
+    ) -> Option<Channel> {
+        if attach.channel > 0 {
+            let mut sessions = self.sessions();
+            return sessions.succeed(connector, attach, channel, succeed);
+        }
+        let Some(waiting) = self.sessions().claim(connector, &attach.session) else {
+            return Some(channel);
+        };
+        match waiting.send(Outcome::Attached(Box::new(channel))) {
+            // The user has gone meanwhile.
+            Err(Outcome::Attached(channel)) => Some(*channel),
+            Ok(()) | Err(Outcome::Refused { .. } | Outcome::Lost) => None,
+        }
+    }
+
+    /// How many sessions of a connector wait for their first data channel.
+    pub(crate) fn opening(&self, connector: &ConnectorId) -> usize {
+        self.sessions().opening(connector)
+    }
+
+    /// The next session of a connector that wants a successor.
+    pub(crate) fn next_wanting(&self, connector: &ConnectorId) -> Option<SessionId> {
+        self.sessions().next_wanting(connector)
     }
 
     /// All control channels.
@@ -247,19 +270,12 @@ impl Broker {
 
     /// The ids of all connectors that carry a session, or are to.
     pub(crate) fn carrying(&self) -> Vec<ConnectorId> {
-        let sessions = self.sessions();
-        let mut ids: Vec<_> = sessions.values().map(|session| session.connector).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        ids
+        self.sessions().connectors()
     }
 
     /// Ends a connector's sessions.
     pub(crate) fn end_sessions(&self, connector: &ConnectorId) {
-        self.sessions()
-            .values()
-            .filter(|session| session.connector == *connector)
-            .for_each(|session| session.cancel.notify_one());
+        self.sessions().cancel(connector);
     }
 
     /// Tells every connector that the edge goes away and ends every session.
@@ -267,29 +283,37 @@ impl Broker {
         for tunnel in self.tunnels().up.values() {
             tunnel.command(Command::Close(CloseCode::GoingAway));
         }
-        self.sessions()
-            .values()
-            .for_each(|session| session.cancel.notify_one());
-    }
-
-    /// Answers everyone who waits for this connector.
-    fn lose(&self, connector: &ConnectorId) {
-        for session in self.sessions().values_mut() {
-            if session.connector == *connector
-                && let Some(waiting) = session.waiting.take()
-            {
-                // Whoever waited may have gone; then there is nobody to tell.
-                let _ = waiting.send(Outcome::Lost);
-            }
-        }
+        self.sessions().cancel_all();
     }
 
     fn tunnels(&self) -> MutexGuard<'_, Tunnels> {
         self.tunnels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sessions(&self) -> MutexGuard<'_, HashMap<SessionId, Session>> {
+    fn sessions(&self) -> MutexGuard<'_, Sessions> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tunnels {
+    fn of_group(&self, group_id: i64) -> impl Iterator<Item = &Arc<Tunnel>> {
+        let ids = (group_id, [0; 16])..=(group_id, [0xff; 16]);
+        self.of_groups.range(ids).map(|(_, tunnel)| tunnel)
+    }
+
+    /// The older one of the same connector.
+    fn replace(&mut self, id: ConnectorId, tunnel: &Arc<Tunnel>) -> Option<Arc<Tunnel>> {
+        let older = self.remove(&id);
+        self.up.insert(id, Arc::clone(tunnel));
+        let place = (tunnel.identity.group_id, id);
+        self.of_groups.insert(place, Arc::clone(tunnel));
+        older
+    }
+
+    fn remove(&mut self, id: &ConnectorId) -> Option<Arc<Tunnel>> {
+        let older = self.up.remove(id)?;
+        self.of_groups.remove(&(older.identity.group_id, *id));
+        Some(older)
     }
 }
 
@@ -312,22 +336,20 @@ impl Drop for Registration {
     fn drop(&mut self) {
         let id = &self.tunnel.identity.id;
         let mut tunnels = self.broker.tunnels();
-        if tunnels
-            .up
-            .get(id)
-            .is_some_and(|current| current.epoch == self.tunnel.epoch)
-        {
-            tunnels.up.remove(id);
+        let is_current = |current: &Arc<Tunnel>| current.epoch == self.tunnel.epoch;
+        if tunnels.up.get(id).is_some_and(is_current) {
+            tunnels.remove(id);
             drop(tunnels);
-            self.broker.lose(id);
+            self.broker.sessions().lose(id);
             self.broker.changed.notify_waiters();
         }
     }
 }
 
-/// A session that was offered.
+/// A session that is to be offered: it has its place already.
 #[derive(Debug)]
 pub(crate) struct Expected {
+    pub(crate) tunnel: Arc<Tunnel>,
     /// Keep it as long as the session lives.
     pub(crate) slot: Slot,
     pub(crate) outcome: oneshot::Receiver<Outcome>,
@@ -337,14 +359,36 @@ pub(crate) struct Expected {
 #[derive(Debug)]
 pub(crate) struct Slot {
     broker: Arc<Broker>,
+    connector: ConnectorId,
     id: SessionId,
     /// Notified when the session is to end.
     pub(crate) cancel: Arc<Notify>,
 }
 
+impl Slot {
+    /// Notes that the session is on the data plane. A successor that came before goes there by `succeed`.
+    pub(crate) fn set_carried(&self, key: SessionKey, succeed: impl FnOnce(SessionKey, Channel)) {
+        let mut sessions = self.broker.sessions();
+        sessions.set_carried(&self.connector, &self.id, key, succeed);
+    }
+
+    /// Has the connector asked for a successor of the session's channel: now, or as soon as it is there.
+    /// Does not block.
+    pub(crate) fn asker(&self) -> impl Fn() + Send + use<> {
+        let (broker, connector, id) = (Arc::clone(&self.broker), self.connector, self.id);
+        move || {
+            broker.sessions().want_successor(&connector, &id);
+            if let Some(tunnel) = broker.incumbent(&connector) {
+                tunnel.successions.notify_one();
+            }
+        }
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.broker.sessions().remove(&self.id);
+        let mut sessions = self.broker.sessions();
+        sessions.remove(&self.connector, &self.id);
     }
 }
 

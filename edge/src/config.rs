@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use connector_proto::limits::SESSIONS_MAX;
+use splice_core::plane;
 
 /// Where an edge keeps its data and where it listens.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where users dial in; port 0 picks a free one.
     pub proxy: SocketAddr,
+    /// How sessions are carried.
+    pub plane: plane::Config,
 }
 
 /// A data directory and the places in it.
@@ -50,6 +52,10 @@ impl DataDir {
     }
 }
 
+/// Connections that wait to be accepted, on each of the two ports: what Linux gives at most unless it is
+/// told otherwise (`net.core.somaxconn`). Thousands of users may come at the same moment.
+pub(crate) const BACKLOG: u32 = 4096;
+
 /// From the first byte of a TLS handshake to its end. A slow line needs three round trips.
 pub(crate) const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
@@ -57,9 +63,10 @@ pub(crate) const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// more ends the oldest, so that a flood of silent peers cannot shut a connector out.
 pub(crate) const UNAUTHENTICATED_MAX: usize = 2048;
 
-/// Connections of one connector that wait for its greeting's turn or have not named their session.
-/// All its sessions may begin at once, and it may try to come back meanwhile.
-pub(crate) const WAITING_PER_CONNECTOR_MAX: usize = SESSIONS_MAX + 16;
+/// Connections of one connector that wait for its greeting's turn or have not named their session: a pool
+/// of 256 warm channels, and some tries to come back. One more for each session that is being opened: all
+/// its sessions may begin at once. An idle one costs the edge about 4 KB.
+pub(crate) const WAITING_PER_CONNECTOR_MAX: usize = 256 + 16;
 
 /// Bytes taken from a peer before it is authenticated.
 pub(crate) const UNAUTHENTICATED_BYTES_MAX: usize = 16 * 1024;
@@ -74,8 +81,15 @@ pub(crate) const LINGER_MAX: Duration = Duration::from_secs(1);
 /// store and an answer of the incumbent, and leaves time for its own before the connector gives up.
 pub(crate) const GREETING_TURN_MAX: Duration = Duration::from_secs(8);
 
-/// Grants, closes and questions that wait for one control channel's task.
+/// Closes and questions that wait for one control channel's task.
 pub(crate) const COMMANDS_MAX: usize = 64;
+
+/// Grants that wait for one control channel's task. Whoever has one more waits for room.
+pub(crate) const OFFERS_MAX: usize = 64;
+
+/// Messages of one kind that a control channel is sent before it is looked at again what else is to do:
+/// the largest take a quarter of its outgoing buffer.
+pub(crate) const MESSAGES_PER_TURN: usize = 32;
 
 /// How long a user waits for a connector that has come in and not yet stored its ratchet value: one
 /// write to its disk and a round trip.
@@ -85,8 +99,9 @@ pub(crate) const READY_MAX: Duration = Duration::from_secs(2);
 /// lost SYN each, and a TLS handshake.
 pub(crate) const SESSION_OPEN_MAX: Duration = Duration::from_secs(15);
 
-/// Users' connections at once. Each session holds two descriptors.
-pub(crate) const PROXY_CONNECTIONS_MAX: usize = 4096;
+/// Users' connections at once, where there are descriptors for them: each session holds two, and about
+/// 30 KB of the kernel's memory and the edge's.
+pub(crate) const PROXY_CONNECTIONS_MAX: usize = 32_768;
 
 /// Head of a user's request, in bytes.
 pub(crate) const HEAD_MAX: usize = 16 * 1024;
@@ -96,9 +111,6 @@ pub(crate) const HEADERS_MAX: usize = 64;
 
 /// How long a user may take to send a request's head.
 pub(crate) const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
-
-/// Buffer of one direction of a session: four full TLS records.
-pub(crate) const RELAY_BUFFER_LEN: usize = 64 * 1024;
 
 /// How long a session may still drain when the edge stops.
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(3);

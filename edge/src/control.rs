@@ -12,12 +12,12 @@ use connector_proto::error::Error as ProtocolError;
 use connector_proto::message::{CloseCode, RatchetValue};
 use log::{info, warn};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::{mpsc::Receiver, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{sleep_until, timeout};
 
 use crate::acceptor::{Known, Ticket};
-use crate::broker::{Command, Outcome, Registration};
-use crate::config::WRITE_MAX;
+use crate::broker::{Command, Queues, Registration};
+use crate::config::{MESSAGES_PER_TURN, WRITE_MAX};
 use crate::server::Shared;
 use crate::store::Store;
 use crate::store::holder::Identity;
@@ -89,7 +89,7 @@ struct Control<'a> {
     /// Before its greeting's turn has come; from then on the connector has one channel that is so far.
     waiting: Option<Ticket>,
     /// After the greeting.
-    registered: Option<(Registration, Receiver<Command>)>,
+    registered: Option<(Registration, Queues)>,
     /// Of the ratchet value that this channel handed out last.
     step: u64,
     /// Who wants to know whether the connector is there.
@@ -117,12 +117,16 @@ impl Control<'_> {
                     }
                     Err(error) => return Err(error.to_string()),
                 },
-                command = next(&mut self.registered) => {
-                    if let Command::Close(code) = &command {
-                        why = code.to_string();
+                request = next(&mut self.registered) => match request {
+                    Request::Command(command) => {
+                        if let Command::Close(code) = &command {
+                            why = code.to_string();
+                        }
+                        self.obey(command).await
                     }
-                    self.obey(command).await
-                }
+                    Request::Offers(grants) => self.offer(&grants),
+                    Request::Successions => self.ask_successors(),
+                },
                 () = sleep_until(clock::deadline(deadline)) => {
                     self.machine.handle_timeout(clock::now())
                 }
@@ -169,12 +173,40 @@ impl Control<'_> {
                 self.advance_ratchet().await;
                 Ok(())
             }
-            Command::Open { grant } => self.machine.open_session(&grant),
             Command::Trust => {
                 let roots = self.shared.authority.roots();
                 self.machine.trust(roots.ca(), roots.other_ca())
             }
         };
+        self.unless_early(done)
+    }
+
+    /// Offers sessions.
+    fn offer(&mut self, grants: &[Vec<u8>]) -> Result<(), ProtocolError> {
+        for grant in grants {
+            let offered = self.machine.open_session(grant);
+            self.unless_early(offered)?;
+        }
+        Ok(())
+    }
+
+    /// Has the connector attach the next channels to sessions that want them.
+    fn ask_successors(&mut self) -> Result<(), ProtocolError> {
+        for _ in 0..MESSAGES_PER_TURN {
+            let Some(session) = self.shared.broker.next_wanting(&self.identity.id) else {
+                return Ok(());
+            };
+            let asked = self.machine.ask_successor(session);
+            self.unless_early(asked)?;
+        }
+        // There may be more, after what else is to do.
+        if let Some((registration, _)) = &self.registered {
+            registration.tunnel.successions.notify_one();
+        }
+        Ok(())
+    }
+
+    fn unless_early(&self, done: Result<(), ProtocolError>) -> Result<(), ProtocolError> {
         match done {
             Err(ProtocolError::NotReady { awaited }) => {
                 info!("{}: not done before {awaited}", self.identity.name);
@@ -212,13 +244,14 @@ impl Control<'_> {
                 reason,
                 detail,
             } => {
-                let waiting = self.shared.broker.claim(&session, &self.identity.id);
-                // A refusal that comes after the time-out is nobody's any more.
-                if let Some(waiting) = waiting {
-                    let _ = waiting.send(Outcome::Refused { reason, detail });
+                let broker = &self.shared.broker;
+                broker.refuse(&self.identity.id, &session, reason, detail);
+            }
+            EdgeEvent::Capacity { sessions } => {
+                if let Some((registration, _)) = &self.registered {
+                    registration.tunnel.set_capacity(sessions);
                 }
             }
-            EdgeEvent::Capacity { .. } => {}
             EdgeEvent::Closed { code } => return Some(code.to_string()),
         }
         None
@@ -311,15 +344,28 @@ impl Control<'_> {
     }
 }
 
-/// The next command; never, while the connector has not greeted.
-async fn next(registered: &mut Option<(Registration, Receiver<Command>)>) -> Command {
-    match registered {
-        // The registration beside it holds the sender, so the channel is open.
-        Some((_, commands)) => match commands.recv().await {
-            Some(command) => command,
-            None => pending().await,
-        },
-        None => pending().await,
+/// What the rest of the edge asks of a control channel.
+enum Request {
+    Command(Command),
+    /// Signed grants, at most [`MESSAGES_PER_TURN`].
+    Offers(Vec<Vec<u8>>),
+    /// Sessions want successors.
+    Successions,
+}
+
+/// The next request; never, while the connector has not greeted. Which kind comes first is drawn, so that
+/// none keeps the others waiting.
+async fn next(registered: &mut Option<(Registration, Queues)>) -> Request {
+    let Some((registration, queues)) = registered else {
+        return pending().await;
+    };
+    let mut grants = Vec::new();
+    // The registration holds the senders, so the queues are open.
+    tokio::select! {
+        Some(command) = queues.commands.recv() => Request::Command(command),
+        1.. = queues.offers.recv_many(&mut grants, MESSAGES_PER_TURN) => Request::Offers(grants),
+        () = registration.tunnel.successions.notified() => Request::Successions,
+        else => pending().await,
     }
 }
 

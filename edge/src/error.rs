@@ -79,6 +79,11 @@ pub enum Error {
         /// How long it waited for its turn.
         waited: Duration,
     },
+    /// A line of the audit log could not be written.
+    Unwritten {
+        /// Why; the same for all lines that were to be written with it.
+        cause: String,
+    },
 }
 
 impl Error {
@@ -137,6 +142,7 @@ impl fmt::Display for Error {
                 let seconds = waited.as_secs();
                 write!(f, "the store was busy for more than {seconds} s; try again")
             }
+            Self::Unwritten { cause } => write!(f, "the audit log was not written: {cause}"),
         }
     }
 }

@@ -62,10 +62,13 @@ async fn look_around(shared: &Arc<Shared>) -> Result<(), Error> {
     shared.store.run(seen).await
 }
 
-/// Ends what is not allowed any more. A control channel is judged by its own certificate, a session by
-/// its connector's newest: a renewal ends no session.
+/// Ends what is not allowed any more. A control channel is judged by its own certificate, a session or a
+/// warm channel by its connector's newest: a renewal ends none.
 async fn judge_again(shared: &Arc<Shared>) -> Result<(), Error> {
-    let (tunnels, carrying) = (shared.broker.tunnels_up(), shared.broker.carrying());
+    let tunnels = shared.broker.tunnels_up();
+    let mut carrying = [shared.broker.carrying(), shared.waiting.connectors()].concat();
+    carrying.sort_unstable();
+    carrying.dedup();
     let judged = shared.store.run(move |store| {
         Ok((
             denied_tunnels(store, tunnels)?,
@@ -78,7 +81,11 @@ async fn judge_again(shared: &Arc<Shared>) -> Result<(), Error> {
         tunnel.command(Command::Close(denied.close_code()));
     }
     for (id, denied) in carriers {
-        warn!("ending the sessions of connector {}: {denied}", hex(&id));
+        warn!(
+            "ending the data channels of connector {}: {denied}",
+            hex(&id)
+        );
+        shared.waiting.abort(id);
         shared.broker.end_sessions(&id);
     }
     Ok(())

@@ -11,7 +11,7 @@
 //! 6. `enrolment`, `renewal`, `edge_time`, `control`, `data`: the five kinds of connection, each a
 //!    driver of one machine of `connector-proto`.
 //! 7. `broker`: who is connected, and which session waits for which data channel.
-//! 8. `ingress`, [`passwords`], `relay`: the users' proxy, and the bytes of a session.
+//! 8. `ingress`, [`passwords`], `relay`: the users' proxy, and a session on the data plane.
 //! 9. [`cli`]: the administrator's commands, on the same store while the edge runs.
 //!
 //! Guaranteed: no peer can end more than its own connection; nothing a peer says in a message
@@ -56,3 +56,4 @@ mod server;
 pub use config::Config;
 pub use error::Error;
 pub use server::{Edge, Running};
+pub use tls::fuzz_ticket;

@@ -102,11 +102,7 @@ impl Passwords {
         user: &str,
         password: Zeroizing<String>,
     ) -> Result<bool, Error> {
-        let name = user.to_owned();
-        let stored = self
-            .store
-            .run(move |store| store.password_hash(&name))
-            .await?;
+        let stored = self.store.password_hash(user)?;
         let exists = stored.is_some();
         let stored = stored.unwrap_or_else(|| self.nobody.clone());
         let tag = self.tag(&stored, &password);

@@ -1,19 +1,17 @@
-//! The bytes of one session, both ways, with each direction's end kept apart.
+//! The bytes of one session, on the data plane, from the user's first to the last of either side.
 //!
 //! - The user's end of file becomes a close_notify towards the connector; the other way goes on.
 //! - The connector's close_notify becomes a shutdown towards the user.
 //! - An end without close_notify is a truncation: the user's connection is reset, never ended as
 //!   if all had come.
 
-use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use splice_core::channel::Channel;
+use splice_core::engine::Broken;
+use splice_core::plane::{self, Event, NewSession, Plane};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::oneshot;
 
-use crate::broker::Carrier;
-use crate::config::RELAY_BUFFER_LEN;
+use crate::broker::Slot;
 
 /// What goes from the user to the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,114 +33,92 @@ pub(crate) struct End {
     pub(crate) reason: String,
 }
 
-/// Carries the session until both directions have ended or one fails. `first` goes to the
-/// application before anything that is read from the user.
+/// Carries the session until both directions have ended, one fails or it is cancelled. `first` goes to
+/// the application before anything that is read from the user.
 pub(crate) async fn relay(
-    mut user: TcpStream,
-    carrier: Carrier,
-    first: &[u8],
+    plane: &Plane,
+    user: TcpStream,
+    channel: Channel,
+    first: Vec<u8>,
     upload: Upload,
-    cancel: &Notify,
+    slot: &Slot,
 ) -> End {
-    let (up, down) = (AtomicU64::new(0), AtomicU64::new(0));
-    let result = {
-        let (user_read, user_write) = user.split();
-        let (tls_read, tls_write) = tokio::io::split(carrier.tls);
-        let upward = send_up(user_read, tls_write, first, upload, &up);
-        let downward = send_down(tls_read, user_write, &carrier.early, &down);
-        tokio::select! {
-            both = async { tokio::try_join!(upward, downward) } => both.map(|_| ()),
-            () = cancel.notified() => Err("ended by the edge".into()),
+    let plain = match user.into_std() {
+        Ok(plain) => plain,
+        Err(error) => return not_carried(user_failed(&error)),
+    };
+    let (ended, mut end) = oneshot::channel();
+    let key = plane.carry(NewSession {
+        plain,
+        channel,
+        first,
+        limit: match upload {
+            Upload::All => None,
+            Upload::Body(left) => Some(left),
+        },
+        tell: teller(slot, ended),
+    });
+    slot.set_carried(key, |key, successor| plane.succeed(key, successor));
+    let end = tokio::select! {
+        end = &mut end => end,
+        () = slot.cancel.notified() => {
+            plane.end(key);
+            end.await
         }
     };
-    if result.is_err() {
-        // Reset, so that the user does not take what came for the whole. A socket that refuses
-        // this is already reset.
-        let _ = user.set_zero_linger();
+    match end {
+        Ok(plane::End {
+            outward,
+            inward,
+            broken,
+        }) => End {
+            up: outward,
+            down: inward,
+            reason: broken.map_or_else(|| "finished".into(), |broken| reason(&broken)),
+        },
+        // Nobody ends a session without a word, unless the plane goes away as a whole.
+        Err(_) => not_carried("ended by the edge".into()),
     }
+}
+
+/// What the data plane tells of the session, on its own threads.
+fn teller(slot: &Slot, ended: oneshot::Sender<plane::End>) -> Box<dyn FnMut(Event) + Send> {
+    let (ask, mut ended) = (slot.asker(), Some(ended));
+    Box::new(move |event| match event {
+        Event::WantsSuccessor => ask(),
+        Event::Ended(end) => {
+            if let Some(ended) = ended.take() {
+                // Whoever waited has gone: the edge stops.
+                let _ = ended.send(end);
+            }
+        }
+    })
+}
+
+const fn not_carried(reason: String) -> End {
     End {
-        up: up.into_inner(),
-        down: down.into_inner(),
-        reason: result.err().unwrap_or_else(|| "finished".into()),
+        up: 0,
+        down: 0,
+        reason,
     }
 }
 
-async fn send_up(
-    mut user: impl AsyncRead + Unpin,
-    mut connector: impl AsyncWrite + Unpin,
-    first: &[u8],
-    upload: Upload,
-    count: &AtomicU64,
-) -> Result<(), String> {
-    let mut left = match upload {
-        Upload::All => u64::MAX,
-        // `first` is the request's head and what came with it, already cut to the body.
-        Upload::Body(left) => left,
-    };
-    forward(&mut connector, first, count)
-        .await
-        .map_err(connector_failed)?;
-    let mut buffer = vec![0; RELAY_BUFFER_LEN];
-    loop {
-        let len = user.read(&mut buffer).await.map_err(user_failed)?;
-        if len == 0 {
-            return connector.shutdown().await.map_err(connector_failed);
-        }
-        let wanted = usize::try_from(left).map_or(len, |left| left.min(len));
-        left -= wanted as u64;
-        forward(&mut connector, &buffer[..wanted], count)
-            .await
-            .map_err(connector_failed)?;
+fn reason(broken: &Broken) -> String {
+    match broken {
+        Broken::Cancelled => "ended by the edge".into(),
+        Broken::Channel(error) => format!("the data channel failed: {error}"),
+        Broken::Plain(error) => user_failed(error),
+        Broken::Truncated => "the connector's end is missing: truncated".into(),
+        Broken::Alert(_)
+        | Broken::BadRecord(_)
+        | Broken::CannotRekey
+        | Broken::Flood
+        | Broken::KeysSpent
+        | Broken::Refused
+        | Broken::Stalled(_) => broken.to_string(),
     }
 }
 
-async fn send_down(
-    mut connector: impl AsyncRead + Unpin,
-    mut user: impl AsyncWrite + Unpin,
-    early: &[u8],
-    count: &AtomicU64,
-) -> Result<(), String> {
-    forward(&mut user, early, count)
-        .await
-        .map_err(user_failed)?;
-    let mut buffer = vec![0; RELAY_BUFFER_LEN];
-    loop {
-        let len = connector
-            .read(&mut buffer)
-            .await
-            .map_err(connector_failed)?;
-        if len == 0 {
-            return user.shutdown().await.map_err(user_failed);
-        }
-        forward(&mut user, &buffer[..len], count)
-            .await
-            .map_err(user_failed)?;
-    }
-}
-
-/// Writes and flushes: a TLS stream may hold back what it has taken.
-async fn forward(
-    to: &mut (impl AsyncWrite + Unpin),
-    bytes: &[u8],
-    count: &AtomicU64,
-) -> io::Result<()> {
-    if bytes.is_empty() {
-        return Ok(());
-    }
-    to.write_all(bytes).await?;
-    to.flush().await?;
-    count.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-    Ok(())
-}
-
-fn user_failed(error: io::Error) -> String {
+fn user_failed(error: &std::io::Error) -> String {
     format!("the user's connection failed: {error}")
-}
-
-fn connector_failed(error: io::Error) -> String {
-    if error.kind() == io::ErrorKind::UnexpectedEof {
-        "the connector's end is missing: truncated".into()
-    } else {
-        format!("the data channel failed: {error}")
-    }
 }

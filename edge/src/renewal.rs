@@ -18,7 +18,7 @@ use crate::{Error, clock};
 
 /// Serves one renewal from its request to its answer.
 pub(crate) async fn serve(shared: &Arc<Shared>, mut tls: Tls, peer: SocketAddr) {
-    let Some(spki) = tls::verified_spki(&tls) else {
+    let Some(spki) = tls::verified_spki(tls.get_ref().1.peer_certificates()) else {
         return warn!("{peer}: a renewal without a certificate");
     };
     let mut renewing = Renewing {

@@ -6,17 +6,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use log::{info, warn};
-use tokio::net::TcpListener;
+use splice_core::plane::{self, Plane};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+use crate::acceptor::Waiting;
 use crate::authority::{Authority, open_store};
 use crate::broker::Broker;
-use crate::config::{Config, DRAIN_MAX, DataDir};
+use crate::config::{BACKLOG, Config, DRAIN_MAX, DataDir};
 use crate::passwords::Passwords;
 use crate::store::Store;
 use crate::tls::Setup;
-use crate::{Error, acceptor, clock, housekeeping, ingress};
+use crate::{Error, acceptor, clock, descriptors, housekeeping, ingress};
 
 /// What every connection of an edge works with.
 #[derive(Debug)]
@@ -27,6 +29,9 @@ pub(crate) struct Shared {
     pub(crate) tls: Setup,
     pub(crate) broker: Arc<Broker>,
     pub(crate) passwords: Passwords,
+    pub(crate) plane: Arc<Plane>,
+    /// The connections that serve nobody yet.
+    pub(crate) waiting: Arc<Waiting>,
 }
 
 /// Held by every task that the edge awaits before it stops.
@@ -67,15 +72,16 @@ impl Edge {
             data,
             listen,
             proxy,
+            plane,
         } = config;
-        let opened = tokio::task::spawn_blocking(move || open(data)).await;
+        let opened = tokio::task::spawn_blocking(move || open(data, plane)).await;
         let panicked = |_| Error::DataDir {
             problem: "opening the data directory panicked".into(),
         };
         let (shared, serving) = opened.map_err(panicked)??;
         let shared = Arc::new(shared);
-        let connectors = bind(listen).await?;
-        let users = bind(proxy).await?;
+        let connectors = bind(listen)?;
+        let users = bind(proxy)?;
         let address = |listener: &TcpListener| {
             listener
                 .local_addr()
@@ -94,7 +100,10 @@ impl Edge {
             stopped,
             alive,
         ));
-        info!("serving connectors on {control_addr} and users on {proxy_addr}");
+        info!(
+            "serving connectors on {control_addr} and users on {proxy_addr}; sessions are carried by {}",
+            plane.engine
+        );
         Ok(Running {
             control_addr,
             proxy_addr,
@@ -125,7 +134,7 @@ impl Running {
     }
 }
 
-fn open(data: DataDir) -> Result<(Shared, File), Error> {
+fn open(data: DataDir, plane: plane::Config) -> Result<(Shared, File), Error> {
     let store = Arc::new(open_store(&data)?);
     let authority = Arc::new(Authority::open(&data, &store)?);
     let leaf = authority.leaf(&data, &store, clock::unix_now())?;
@@ -133,6 +142,8 @@ fn open(data: DataDir) -> Result<(Shared, File), Error> {
     let passwords = Passwords::new(Arc::clone(&store))?;
     let serving = lock(&data, &store)?;
     let broker = Arc::default();
+    let plane = Plane::start(plane).map_err(Error::io("starting the data plane"))?;
+    let waiting = Waiting::new(descriptors::strangers_max());
     Ok((
         Shared {
             data,
@@ -141,6 +152,8 @@ fn open(data: DataDir) -> Result<(Shared, File), Error> {
             tls,
             broker,
             passwords,
+            plane,
+            waiting,
         },
         serving,
     ))
@@ -173,8 +186,15 @@ fn lock_file(data: &DataDir) -> Result<File, Error> {
     opened.map_err(Error::io(format!("opening {}", path.display())))
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address)
-        .await
-        .map_err(Error::io(format!("listening on {address}")))
+fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
+    let listening = || {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listening().map_err(Error::io(format!("listening on {address}")))
 }

@@ -1,10 +1,7 @@
 //! TLS: which certificate each protocol asks for, and what a peer may cost before it is known.
 
-use std::fmt;
 use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::task::{Context, Poll};
 
 use connector_proto::derive::Exporter;
 use connector_proto::error::Error as ProtocolError;
@@ -18,30 +15,45 @@ use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConfig};
 use rustls::sign::CertifiedKey;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use rustls::{CipherSuite, SupportedCipherSuite};
+use splice_core::greeting::Greeting;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
-use tokio_rustls::LazyConfigAcceptor;
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::server::{StartHandshake, TlsStream};
 
 use crate::Error;
 use crate::authority::{Leaf, Roots, spki_of_certificate};
 use crate::clock;
-use crate::config::{LINGER_MAX, UNAUTHENTICATED_BYTES_MAX};
+use crate::config::LINGER_MAX;
 
 mod clients;
+mod hello;
+mod metered;
+mod tickets;
+
+pub(crate) use hello::send;
+use metered::Metered;
+pub use tickets::fuzz_ticket;
 
 /// A connector's connection after the handshake.
 pub(crate) type Tls = TlsStream<Metered<TcpStream>>;
 
-/// What a connection is for; named by ALPN.
+/// What a connection is for that stays with rustls; named by ALPN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
+pub(crate) enum StreamProtocol {
     Enrol,
     Time,
     Control,
-    Data,
     Renew,
+}
+
+/// A connection after the handshake.
+pub(crate) enum Arrived {
+    /// One that is to become a data channel. What the handshake leaves to send is not sent yet.
+    Data(Box<Greeting>, TcpStream),
+    /// One of any other protocol.
+    Stream(StreamProtocol, Box<Tls>),
 }
 
 /// The TLS configuration of each protocol, and what changes of it while the edge runs.
@@ -94,53 +106,61 @@ impl Setup {
     }
 
     /// Does the handshake. A peer that offers none of the five protocols is refused.
-    pub(crate) async fn handshake(&self, tcp: TcpStream) -> io::Result<(Protocol, Tls)> {
-        let metered = Metered {
-            inner: tcp,
-            left: Some(UNAUTHENTICATED_BYTES_MAX),
-        };
-        let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), metered).await?;
+    pub(crate) async fn handshake(&self, mut tcp: TcpStream) -> io::Result<Arrived> {
+        let hello::Hello { accepted, bytes } = hello::read(&mut tcp).await?;
         let configs = Arc::clone(&self.configs.read().unwrap_or_else(PoisonError::into_inner));
-        let (protocol, config) = configs.choose(&start.client_hello())?;
-        Ok((protocol, start.into_stream(Arc::clone(config)).await?))
+        let Some((protocol, config)) = configs.choose(&accepted.client_hello())? else {
+            // rustls cannot make what it has accepted into an unbuffered connection: it reads the hello
+            // once more.
+            let config = Arc::clone(&configs.data);
+            let greeting = hello::greet(&mut tcp, config, &bytes).await?;
+            return Ok(Arrived::Data(Box::new(greeting), tcp));
+        };
+        let start = StartHandshake::from_parts(accepted, Metered::new(tcp, bytes.len()));
+        let tls = start.into_stream(Arc::clone(config)).await?;
+        Ok(Arrived::Stream(protocol, Box::new(tls)))
     }
 }
 
 impl Configs {
     fn new(roots: &Roots, leaf: &Arc<LeafInUse>) -> Result<Self, Error> {
-        let provider = Arc::new(provider::default_provider());
+        let provider = Arc::new(preferring_aes_128(provider::default_provider()));
         let strict = clients::strict(roots, &provider)?;
         let whatever_the_date = clients::whatever_the_date(Arc::clone(&strict));
         let config = |alpn, clients| config(&provider, leaf, alpn, clients).map(Arc::new);
+        let data = config(ALPN_DATA, Some(Arc::clone(&strict)))?;
         Ok(Self {
             roots: roots.digest(),
             enrol: config(ALPN_ENROL, None)?,
             time: config(ALPN_TIME, None)?,
-            control: config(ALPN_CONTROL, Some(Arc::clone(&strict)))?,
-            data: config(ALPN_DATA, Some(strict))?,
+            control: config(ALPN_CONTROL, Some(strict))?,
+            data: for_data_channels(data)?,
             renew: config(ALPN_RENEW, Some(whatever_the_date))?,
         })
     }
 
-    /// The first protocol of ours that is offered. If only foreign ones are, any of our
-    /// configurations makes rustls send the alert `no_application_protocol`; if none is offered at
+    /// The first protocol of ours that is offered; `None` is a data channel. If only foreign ones are, any
+    /// of our configurations makes rustls send the alert `no_application_protocol`; if none is offered at
     /// all it would go on without, so that is refused here.
-    fn choose(&self, hello: &ClientHello<'_>) -> io::Result<(Protocol, &Arc<ServerConfig>)> {
-        let Some(offered) = hello.alpn() else {
+    fn choose(
+        &self,
+        hello: &ClientHello<'_>,
+    ) -> io::Result<Option<(StreamProtocol, &Arc<ServerConfig>)>> {
+        let Some(mut offered) = hello.alpn() else {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "no protocol named by ALPN",
             ));
         };
-        let ours = offered.filter_map(|name| match name {
-            ALPN_ENROL => Some((Protocol::Enrol, &self.enrol)),
-            ALPN_TIME => Some((Protocol::Time, &self.time)),
-            ALPN_CONTROL => Some((Protocol::Control, &self.control)),
-            ALPN_DATA => Some((Protocol::Data, &self.data)),
-            ALPN_RENEW => Some((Protocol::Renew, &self.renew)),
+        let first = offered.find_map(|name| match name {
+            ALPN_ENROL => Some(Some((StreamProtocol::Enrol, &self.enrol))),
+            ALPN_TIME => Some(Some((StreamProtocol::Time, &self.time))),
+            ALPN_CONTROL => Some(Some((StreamProtocol::Control, &self.control))),
+            ALPN_DATA => Some(None),
+            ALPN_RENEW => Some(Some((StreamProtocol::Renew, &self.renew))),
             _ => None,
         });
-        Ok({ ours }.next().unwrap_or((Protocol::Enrol, &self.enrol)))
+        Ok(first.unwrap_or(Some((StreamProtocol::Enrol, &self.enrol))))
     }
 }
 
@@ -152,14 +172,13 @@ pub(crate) fn exporter(tls: &Tls) -> Result<Exporter, rustls::Error> {
 }
 
 /// SHA-256 of the subject public key info of the leaf that the handshake verified.
-pub(crate) fn verified_spki(tls: &Tls) -> Option<[u8; 32]> {
-    let leaf = tls.get_ref().1.peer_certificates()?.first()?;
-    spki_of_certificate(leaf)
+pub(crate) fn verified_spki(chain: Option<&[CertificateDer<'_>]>) -> Option<[u8; 32]> {
+    spki_of_certificate(chain?.first()?)
 }
 
 /// The peer is known: it may send as much as its protocol lets it.
 pub(crate) fn lift_limit(tls: &mut Tls) {
-    tls.get_mut().0.left = None;
+    tls.get_mut().0.lift();
 }
 
 /// Reads what the peer sends next; `None` when it has said nothing until `deadline` (of
@@ -230,11 +249,34 @@ fn config(
     };
     let mut config = verified.with_cert_resolver(Arc::clone(leaf) as Arc<dyn ResolvesServerCert>);
     config.alpn_protocols = vec![alpn.to_vec()];
-    // Every connection proves its certificate anew: no tickets, no resumption.
+    // Every connection proves its certificate anew: no tickets, no resumption. Data channels differ.
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)
 }
+
+/// Data channels are many and short-lived, and their keys leave rustls. The tickets are of these roots and
+/// of this run of the edge: other roots make other tickets.
+fn for_data_channels(config: Arc<ServerConfig>) -> Result<Arc<ServerConfig>, Error> {
+    let mut config = Arc::unwrap_or_clone(config);
+    config.enable_secret_extraction = true;
+    config.ticketer = tickets::ticketer().map_err(Error::crypto("tickets of data channels"))?;
+    config.send_tls13_tickets = TICKETS;
+    config.max_early_data_size = 0;
+    Ok(Arc::new(config))
+}
+
+/// The suite that costs least where the CPU has AES. A client's own order comes before it.
+fn preferring_aes_128(mut provider: CryptoProvider) -> CryptoProvider {
+    let is_other =
+        |suite: &SupportedCipherSuite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256;
+    provider.cipher_suites.sort_by_key(is_other);
+    provider
+}
+
+/// Tickets for each data channel: each is used once, and a pool that is refilled needs one for every
+/// channel and some for those that fail.
+const TICKETS: usize = 2;
 
 fn certified(leaf: &Leaf) -> Result<Arc<CertifiedKey>, Error> {
     let key = PrivatePkcs8KeyDer::from(leaf.key.as_slice()).into();
@@ -252,55 +294,5 @@ impl ResolvesServerCert for LeafInUse {
         Some(Arc::clone(
             &self.0.read().unwrap_or_else(PoisonError::into_inner),
         ))
-    }
-}
-
-/// Ends a connection whose peer sent too much before it was known. May take one read more than
-/// the limit, which is 4 KiB while a handshake is read.
-pub(crate) struct Metered<S> {
-    inner: S,
-    left: Option<usize>,
-}
-
-impl<S> fmt::Debug for Metered<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Metered({:?} left)", self.left)
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.left == Some(0) {
-            let problem =
-                format!("more than {UNAUTHENTICATED_BYTES_MAX} bytes before authentication");
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, problem)));
-        }
-        let before = buf.filled().len();
-        let poll = Pin::new(&mut self.inner).poll_read(cx, buf);
-        let taken = buf.filled().len() - before;
-        self.left = self.left.map(|left| left.saturating_sub(taken));
-        poll
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }

@@ -4,7 +4,7 @@ use rustix::system::RebootCommand;
 
 use crate::clock::RealMicros;
 use crate::machine::Machine;
-use crate::{build_info, logger, mounts, sysctl};
+use crate::{build_info, logger, mounts, process, sysctl};
 
 /// Boots the machine and runs it. Never returns.
 ///
@@ -18,6 +18,9 @@ pub fn boot() -> ! {
         panic!("{error}");
     }
     sysctl::apply_all();
+    if let Err(error) = process::grant_descriptors() {
+        log::warn!("the connector has few descriptors, and so few sessions: {error}");
+    }
     // From here on Ctrl-Alt-Del is a signal to PID 1, and not the machine's instant restart.
     if let Err(error) = rustix::system::reboot(RebootCommand::CadOff) {
         log::warn!("Ctrl-Alt-Del restarts at once: {error}");

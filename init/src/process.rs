@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::fs::OFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, getrlimit, setrlimit};
 
 use crate::channel::Channel;
 use crate::installer;
@@ -19,6 +19,24 @@ const LOG_READ_MAX: usize = 16 * 1024;
 
 /// Longest reason that is taken from the installer.
 const LAST_WORDS_MAX: usize = 512;
+
+/// Descriptors that a service may raise its limit to: two for each of 15,000 sessions, and some to spare.
+/// The kernel's own limit is 4096.
+const DESCRIPTORS_MAX: u64 = 32_768;
+
+/// Lets the services that are started after this have [`DESCRIPTORS_MAX`] descriptors. A service that does
+/// not ask for more than usual has as few as before.
+///
+/// # Errors
+/// If this process may not grant them.
+pub fn grant_descriptors() -> io::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    let granted = Rlimit {
+        maximum: limit.maximum.map(|maximum| maximum.max(DESCRIPTORS_MAX)),
+        ..limit
+    };
+    Ok(setrlimit(Resource::Nofile, granted)?)
+}
 
 /// A running service.
 #[derive(Debug)]

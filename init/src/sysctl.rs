@@ -130,6 +130,21 @@ pub const SYSCTLS: &[Sysctl] = &[
         "and the smallest it tries: every IPv4 path passes 576 (RFC 791), and no forged message \
          has it send crumbs",
     ),
+    set(
+        "net.ipv4.tcp_congestion_control",
+        "cubic",
+        "measured best on the data plane's paths: BBR's pacing costs three times the CPU",
+    ),
+    set(
+        "net.ipv4.tcp_slow_start_after_idle",
+        "0",
+        "a session that paused goes on as fast as it was",
+    ),
+    set(
+        "net.ipv4.ip_local_port_range",
+        "1024\t65535",
+        "each session takes a port towards the edge, and nothing here listens on one",
+    ),
     // What the machine's own processes may do.
     set(
         "dev.tty.ldisc_autoload",
@@ -160,7 +175,21 @@ pub const SYSCTLS: &[Sysctl] = &[
         "1",
         "the kernel's log is for PID 1",
     ),
-    set("kernel.io_uring_disabled", "1", "nothing uses it yet"),
+    set(
+        "kernel.io_uring_disabled",
+        "1",
+        "for all but the group that follows",
+    ),
+    set(
+        "kernel.io_uring_group",
+        "103",
+        "the connector's: it waits for its sockets by a ring",
+    ),
+    set(
+        "fs.file-max",
+        "1048576",
+        "by itself a tenth of the memory in KiB, which ends at half the sessions that find room",
+    ),
     set(
         "kernel.kexec_load_disabled",
         "1",
@@ -291,6 +320,13 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), SYSCTLS.len());
+    }
+
+    #[test]
+    fn the_group_that_has_io_uring_is_the_connectors() {
+        let group = SYSCTLS.iter().find(|s| s.name == "kernel.io_uring_group");
+        let uid = crate::service::Service::Connector.uid().to_string();
+        assert_eq!(group.unwrap().value, uid);
     }
 
     #[test]

@@ -89,6 +89,15 @@ pub const PROPERTIES: &[Property] = &[
                   password are typed on the console.",
     },
     Property {
+        key: "outgate.engine",
+        kind: Kind::Engine,
+        default: None,
+        user_configurable: true,
+        label: "Engine of the data plane",
+        purpose: "auto, kernel or user: whether the kernel's TLS carries the bytes of sessions, or the \
+                  connector itself. Empty: auto, the faster one on this machine.",
+    },
+    Property {
         key: "outgate.name",
         kind: Kind::Name,
         default: None,
@@ -137,6 +146,8 @@ pub enum Kind {
     Address,
     /// [`Value::Edge`].
     Edge,
+    /// [`Value::Engine`].
+    Engine,
     /// [`Value::Gateway`].
     Gateway,
     /// [`Value::Gateway6`].
@@ -166,6 +177,7 @@ impl Kind {
         match self {
             Self::Address => "an IPv4 address like 192.0.2.10/24",
             Self::Edge => "host or host:port",
+            Self::Engine => "auto, kernel or user",
             Self::Gateway => "the IPv4 address of a router",
             Self::Gateway6 => "the IPv6 address of a router",
             Self::Hostname => "a host name of at most 63 characters",

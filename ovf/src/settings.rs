@@ -6,7 +6,8 @@ use crate::given::{Complaint, Given, Why};
 use crate::mac::MacAddress;
 use crate::name::ConnectorName;
 use crate::value::{
-    EdgeName, HostName, Ipv4Subnet, Ipv6Mode, Ipv6Subnet, ProxyName, ServerName, Value,
+    EdgeName, EngineChoice, HostName, Ipv4Subnet, Ipv6Mode, Ipv6Subnet, ProxyName, ServerName,
+    Value,
 };
 
 /// What one place says, as far as it can be used. What is absent is left to others.
@@ -28,6 +29,8 @@ pub struct Settings {
     pub vlan: Option<u16>,
     /// The HTTP proxy in front of the edge.
     pub proxy: Option<ProxyName>,
+    /// What carries the bytes of sessions.
+    pub engine: Option<EngineChoice>,
     /// The name that the connector was minted under.
     pub name: Option<ConnectorName>,
     /// The MAC address that it was minted with.
@@ -76,6 +79,7 @@ pub fn settings(given: Given) -> (Settings, Vec<Complaint>) {
                 read.settings.ipv4 = Some(Ipv4Static { subnet, gateway });
             }
             Value::Edge(edge) => read.settings.edge = Some(edge),
+            Value::Engine(choice) => read.settings.engine = Some(choice),
             Value::Gateway(address) => gateway = Some(address),
             Value::Gateway6(address) => gateway6 = Some(address),
             Value::Hostname(name) => read.settings.hostname = Some(name),
@@ -175,6 +179,7 @@ mod tests {
             ("outgate.vlan", "7"),
             ("outgate.proxy", "proxy.example.com:3128"),
             ("outgate.hostname", "mumbai-01"),
+            ("outgate.engine", "user"),
             ("outgate.edge", "edge.example.com"),
         ];
         let (settings, complaints) = read(&texts);
@@ -196,6 +201,7 @@ mod tests {
             "proxy.example.com:3128"
         );
         assert_eq!(settings.hostname.unwrap().as_str(), "mumbai-01");
+        assert_eq!(settings.engine, Some(EngineChoice::User));
         assert_eq!(settings.edge.unwrap().short(), "edge.example.com");
     }
 
@@ -256,7 +262,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_value_that_is_given_is_used_or_complained_of(
-            texts in prop::collection::vec((0..PROPERTIES.len(), "[a-z0-9.:/]{1,12}|192\\.0\\.2\\.[0-9]{1,2}(/24)?|fe80::[0-9]|2001:db8::[0-9](/64)?"), 0..8),
+            texts in prop::collection::vec((0..PROPERTIES.len(), "[a-z0-9.:/]{1,12}|user|192\\.0\\.2\\.[0-9]{1,2}(/24)?|fe80::[0-9]|2001:db8::[0-9](/64)?"), 0..8),
         ) {
             let mut given = Given::default();
             for (at, text) in &texts {
@@ -271,7 +277,7 @@ mod tests {
             let used = [
                 read.edge.is_some(), read.hostname.is_some(), read.ipv4.is_some(), read.ipv6.is_some(),
                 !read.resolvers.is_empty(), !read.ntp.is_empty(), read.vlan.is_some(),
-                read.proxy.is_some(), read.name.is_some(), read.mac.is_some(),
+                read.proxy.is_some(), read.engine.is_some(), read.name.is_some(), read.mac.is_some(),
             ];
             let used = used.iter().filter(|is_used| **is_used).count() + gateways;
             prop_assert_eq!(used + complaints.len() - before, values);

@@ -1,5 +1,6 @@
 //! The types that property values become.
 
+mod engine;
 mod error;
 mod host;
 mod ipv6;
@@ -8,6 +9,7 @@ mod subnet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+pub use engine::EngineChoice;
 pub(crate) use error::Problem;
 pub use error::ValueError;
 pub use host::{EdgeName, HostName, ProxyName, ServerName};
@@ -43,6 +45,8 @@ pub enum Value {
     Address(Ipv4Subnet),
     /// The service edge.
     Edge(EdgeName),
+    /// What carries the bytes of sessions.
+    Engine(EngineChoice),
     /// The default gateway.
     Gateway(Ipv4Addr),
     /// The default gateway of IPv6.
@@ -70,6 +74,7 @@ impl fmt::Display for Value {
         match self {
             Self::Address(subnet) => subnet.fmt(f),
             Self::Edge(edge) => edge.fmt(f),
+            Self::Engine(choice) => choice.fmt(f),
             Self::Gateway(address) => address.fmt(f),
             Self::Gateway6(address) => address.fmt(f),
             Self::Hostname(name) => name.fmt(f),
@@ -106,6 +111,7 @@ pub(crate) fn parse(kind: Kind, text: &str) -> Result<Option<Value>, ValueError>
     Ok(Some(match kind {
         Kind::Address => Value::Address(text.parse()?),
         Kind::Edge => Value::Edge(text.parse()?),
+        Kind::Engine => Value::Engine(text.parse()?),
         Kind::Gateway => Value::Gateway(host::unicast(text)?),
         Kind::Gateway6 => Value::Gateway6(ipv6::gateway(text)?),
         Kind::Hostname => Value::Hostname(own_name(text)?),

@@ -65,6 +65,22 @@ pub struct Machine {
     pub uuid: Option<String>,
     /// Whether a reset by the guest restarts it. When false, QEMU exits at the first reset.
     pub restart_on_reset: bool,
+    /// What watches the guest's instructions, if anything. Needs [`Accelerator::Tcg`].
+    pub plugin: Option<Plugin>,
+    /// Whether the guest's clock counts instructions, one a nanosecond, as long as there are any, so that
+    /// what the guest does hardly depends on the host's speed. Needs [`Accelerator::Tcg`].
+    pub clock_counts_instructions: bool,
+}
+
+/// A plugin of QEMU's translator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plugin {
+    /// The shared object.
+    pub path: PathBuf,
+    /// The name of its only argument.
+    pub argument: String,
+    /// The argument's value, a file.
+    pub value: PathBuf,
 }
 
 /// Who executes the guest's instructions.
@@ -255,6 +271,8 @@ impl Machine {
             watchdog: false,
             uuid: None,
             restart_on_reset: true,
+            plugin: None,
+            clock_counts_instructions: false,
         }
     }
 }

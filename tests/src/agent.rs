@@ -72,10 +72,26 @@ pub fn assert_few_lines(log: &str, service: &str) {
 /// # Errors
 /// When the image is not one of ours, or the agent was not built.
 pub fn kernel(image: &Path, folder: &Path) -> Result<DirectKernel, LabError> {
-    let wrong = |what: &str| {
-        let text = format!("{} {what}", image.display());
-        LabError::Io(io::Error::new(io::ErrorKind::InvalidData, text))
-    };
+    let (kernel, initramfs) = slot_a(image)?;
+    let paths = (folder.join("agent.bzImage"), folder.join("agent.initramfs"));
+    fs::write(&paths.0, kernel).map_err(LabError::Io)?;
+    let agent = fs::read(find_executable()?).map_err(LabError::Io)?;
+    let archive = with_agent(&decompressed(&initramfs)?, agent)
+        .ok_or_else(|| wrong(image, "has an initramfs without /init"))?;
+    fs::write(&paths.1, archive).map_err(LabError::Io)?;
+    Ok(DirectKernel {
+        image: paths.0,
+        initrd: Some(paths.1),
+        command_line: String::new(),
+    })
+}
+
+/// The kernel and the initramfs in an image's slot A.
+///
+/// # Errors
+/// When the image is not one of ours.
+pub(crate) fn slot_a(image: &Path) -> Result<(Vec<u8>, Vec<u8>), LabError> {
+    let wrong = |what| wrong(image, what);
     let bytes = fs::read(image).map_err(LabError::Io)?;
     let disk = qcow2::parse(&bytes, DISK_BYTES_MAX).map_err(|_| wrong("is not a qcow2 of ours"))?;
     let gpt = Gpt::parse_primary(&disk).map_err(|_| wrong("has no partition table of ours"))?;
@@ -93,22 +109,15 @@ pub fn kernel(image: &Path, folder: &Path) -> Result<DirectKernel, LabError> {
     let extent = |start, sectors| part(slot.first_lba + start, sectors);
     let kernel = extent(header.kernel.start, header.kernel.sectors);
     let initramfs = extent(header.initrd.start, header.initrd.sectors);
-    let (Some(kernel), Some(initramfs)) = (kernel, initramfs) else {
-        return Err(wrong("has a slot A that reaches beyond it"));
-    };
-    let paths = (folder.join("agent.bzImage"), folder.join("agent.initramfs"));
-    fs::write(&paths.0, kernel).map_err(LabError::Io)?;
-    let archive = with_agent(
-        &decompressed(initramfs)?,
-        fs::read(find_executable()?).map_err(LabError::Io)?,
-    )
-    .ok_or_else(|| wrong("has an initramfs without /init"))?;
-    fs::write(&paths.1, archive).map_err(LabError::Io)?;
-    Ok(DirectKernel {
-        image: paths.0,
-        initrd: Some(paths.1),
-        command_line: String::new(),
-    })
+    match (kernel, initramfs) {
+        (Some(kernel), Some(initramfs)) => Ok((kernel.to_vec(), initramfs.to_vec())),
+        _ => Err(wrong("has a slot A that reaches beyond it")),
+    }
+}
+
+fn wrong(image: &Path, what: &str) -> LabError {
+    let text = format!("{} {what}", image.display());
+    LabError::Io(io::Error::new(io::ErrorKind::InvalidData, text))
 }
 
 /// The archive in a slot: one zstd frame, then zeros up to the end of its sector.
@@ -149,17 +158,22 @@ pub(crate) fn with_agent(archive: &[u8], agent: Vec<u8>) -> Option<Vec<u8>> {
 
 /// Where the agent was built.
 pub(crate) fn find_executable() -> Result<PathBuf, LabError> {
-    let built = Path::new("appliance/x86_64-unknown-linux-gnu/appliance/agent");
-    let places = match std::env::var_os(EXECUTABLE_VARIABLE) {
+    find_static("agent", EXECUTABLE_VARIABLE)
+}
+
+/// Where a static program for test VMs was built, unless `variable` names one.
+pub(crate) fn find_static(name: &str, variable: &str) -> Result<PathBuf, LabError> {
+    let built = Path::new("appliance/x86_64-unknown-linux-gnu/appliance").join(name);
+    let places = match std::env::var_os(variable) {
         Some(path) => vec![PathBuf::from(path)],
         None => vec![
-            folders::target().join(built),
-            folders::checkout().join("target").join(built),
+            folders::target().join(&built),
+            folders::checkout().join("target").join(&built),
         ],
     };
     places.iter().find(|path| path.is_file()).cloned().ok_or_else(|| {
         let text = format!(
-            "the test agent is not at {}: cargo verify builds it, or name one in {EXECUTABLE_VARIABLE}",
+            "the test program {name} is not at {}: cargo verify builds it, or name one in {variable}",
             places[0].display()
         );
         LabError::Io(io::Error::new(io::ErrorKind::NotFound, text))

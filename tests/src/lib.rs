@@ -29,7 +29,9 @@
 //!    on purpose, power cuts, and what the boot loader does about them.
 //! 7. [`foreign`]: the appliance among DHCP, NTP and DNS servers that nobody here wrote. [`swtpm`]: TPMs.
 //!    [`copies`]: clones, snapshots, other network cards.
-//! 8. [`guest`]: a guest without a machine, for tests of the lab itself. [`folders`]: where files
+//! 8. [`guest_program`]: a machine with one program and nothing else, for what needs the product's kernel alone.
+//!    [`instruction_count`]: what that machine executes while bytes are carried.
+//! 9. [`guest`]: a guest without a machine, for tests of the lab itself. [`folders`]: where files
 //!    are.
 //!
 //! `cargo verify` runs all tests; `cargo test --package tests` those of the lab and the stories.
@@ -63,6 +65,9 @@ pub mod audit;
 pub mod pcap;
 
 pub mod skip;
+
+pub mod guest_program;
+pub mod instruction_count;
 
 pub mod folders;
 pub mod guest;

@@ -13,8 +13,7 @@ use zeroize::Zeroize;
 use crate::limits;
 use crate::message::{EnrolRefusal, Fingerprint, Verdict};
 pub use crate::network::{
-    AdvertisedPrefix, Hostname, Ipv6Config, Ipv6Setting, Lease, LeaseOrigin, Network, ProxyText,
-    RouterAdvert, Servers, Settings, StaticIpv4, TimeServer, TimeServers,
+    AdvertisedPrefix, EngineSetting, Hostname, Ipv6Config, Ipv6Setting, Lease, LeaseOrigin, Network, ProxyText, RouterAdvert, Servers, Settings, StaticIpv4, TimeServer, TimeServers,
 };
 
 /// A bounded name or sentence.
@@ -349,6 +348,8 @@ pub enum ToConnector {
         fingerprint: Fingerprint,
         /// Version of the image.
         version: Text<32>,
+        /// What carries the bytes of sessions.
+        engine: EngineSetting,
     },
     /// The network as it is now. Sent before anything is dialled, and at every change.
     Network {
@@ -410,6 +411,8 @@ pub struct ConnectorStatus {
     pub foreign_issuer: Option<IssuerText>,
     /// Whole hours for which the certificate is still good, while its renewal is overdue and fails.
     pub certificate_left_h: Option<u16>,
+    /// Whether the kernel's TLS carries the bytes of sessions; `None` before that is known.
+    pub is_kernel_engine: Option<bool>,
     /// Sessions carried now.
     pub sessions: u32,
     /// Sessions since the process started.

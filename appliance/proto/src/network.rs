@@ -59,6 +59,20 @@ pub struct Settings {
     pub ntp: TimeServers,
     /// An HTTP proxy through which the edge is reached.
     pub proxy: Option<ProxyText>,
+    /// What carries the bytes of sessions; [`EngineSetting::Auto`] unless given.
+    pub engine: Option<EngineSetting>,
+}
+
+/// What carries the bytes of sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EngineSetting {
+    /// The faster one on this machine.
+    #[default]
+    Auto,
+    /// The kernel's TLS, where the kernel takes the keys.
+    Kernel,
+    /// The connector itself.
+    User,
 }
 
 /// A static IPv4 address.
@@ -106,6 +120,7 @@ impl Settings {
             resolvers: list(self.resolvers, second.resolvers),
             ntp: list(self.ntp, second.ntp),
             proxy: self.proxy.or(second.proxy),
+            engine: self.engine.or(second.engine),
         }
     }
 }

@@ -4,9 +4,9 @@ use std::fmt;
 use std::net::TcpStream;
 
 use rustls::ConnectionTrafficSecrets;
-use rustls::client::ClientConnectionData;
-use rustls::kernel::KernelConnection;
-use rustls::server::ServerConnectionData;
+
+use crate::record::RecordError;
+use crate::record::traffic::Traffic;
 
 /// Alert description of a *continuation*: the sender's direction goes on, on the successor of this
 /// channel, with the byte that follows the last one here. Sent with level warning in place of
@@ -31,46 +31,36 @@ impl fmt::Debug for DirectionKeys {
     }
 }
 
-/// What is left of rustls after the hand-over: it makes the keys that follow a KeyUpdate.
+/// Makes the keys that follow a KeyUpdate.
+#[derive(Debug)]
 pub enum Rekey {
-    /// Of the end that dialled.
-    Client(Box<KernelConnection<ClientConnectionData>>),
-    /// Of the end that accepted.
-    Server(Box<KernelConnection<ServerConnectionData>>),
-}
-
-impl fmt::Debug for Rekey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Client(_) => "Rekey::Client",
-            Self::Server(_) => "Rekey::Server",
-        })
-    }
+    /// For keys that were made without a handshake: they never change.
+    Never,
+    /// From the secrets of the handshake.
+    Traffic(Box<Traffic>),
 }
 
 impl Rekey {
     /// The keys of the peer's direction after its KeyUpdate (RFC 8446 section 7.2).
     ///
     /// # Errors
-    /// None in practice; those of the key schedule by type.
-    pub fn next_inward(&mut self) -> Result<DirectionKeys, rustls::Error> {
-        let (sequence, secrets) = match self {
-            Self::Client(connection) => connection.update_rx_secret(),
-            Self::Server(connection) => connection.update_rx_secret(),
-        }?;
-        Ok(DirectionKeys { sequence, secrets })
+    /// [`RecordError::Spent`] if the keys never change.
+    pub fn next_inward(&mut self) -> Result<DirectionKeys, RecordError> {
+        match self {
+            Self::Never => Err(RecordError::Spent),
+            Self::Traffic(traffic) => traffic.next_inward(),
+        }
     }
 
     /// The keys of our direction after our KeyUpdate.
     ///
     /// # Errors
     /// See [`Self::next_inward`].
-    pub fn next_outward(&mut self) -> Result<DirectionKeys, rustls::Error> {
-        let (sequence, secrets) = match self {
-            Self::Client(connection) => connection.update_tx_secret(),
-            Self::Server(connection) => connection.update_tx_secret(),
-        }?;
-        Ok(DirectionKeys { sequence, secrets })
+    pub fn next_outward(&mut self) -> Result<DirectionKeys, RecordError> {
+        match self {
+            Self::Never => Err(RecordError::Spent),
+            Self::Traffic(traffic) => traffic.next_outward(),
+        }
     }
 }
 

@@ -157,6 +157,17 @@ pub trait Outward: fmt::Debug + Send {
     /// Whether bytes are held that the sink has not taken: such a session is stalled, not idle.
     fn is_holding(&self) -> bool;
 
+    /// Has the next turn send a KeyUpdate and go on under our next keys, because the peer asked for that
+    /// ([`Inward::takes_key_request`]). While an earlier KeyUpdate waits for the sink, it answers this one,
+    /// too; after the direction's end there is nothing to answer.
+    ///
+    /// # Errors
+    /// [`Broken::CannotRekey`].
+    fn update_keys(&mut self, rekey: &mut Rekey) -> Result<(), Broken> {
+        let _ = rekey;
+        Err(Broken::CannotRekey)
+    }
+
     /// Records sent under the present keys.
     fn records(&self) -> u64;
 
@@ -178,6 +189,12 @@ pub trait Inward: fmt::Debug + Send {
     /// Whether plain bytes are held that the sink has not taken.
     fn is_holding(&self) -> bool;
 
+    /// Whether the peer has asked since the last call that our keys change with its own (RFC 8446 section
+    /// 4.6.3): then [`Outward::update_keys`] is due, and a turn outward.
+    fn takes_key_request(&mut self) -> bool {
+        false
+    }
+
     /// Records received under the present keys, as far as they are counted.
     fn records(&self) -> u64;
 
@@ -195,8 +212,10 @@ pub fn outward(
     keys: DirectionKeys,
     wanted: Engine,
 ) -> Result<Box<dyn Outward>, Broken> {
-    if wanted == Engine::Kernel && kernel::install_outward(socket, &keys) {
-        return Ok(Box::new(kernel::Outward::new(keys.sequence)));
+    if wanted == Engine::Kernel
+        && let Some(outward) = kernel::Outward::install(socket, &keys)
+    {
+        return Ok(Box::new(outward));
     }
     Ok(Box::new(in_place::Outward::new(keys)?))
 }
@@ -210,8 +229,10 @@ pub fn inward(
     keys: DirectionKeys,
     wanted: Engine,
 ) -> Result<Box<dyn Inward>, Broken> {
-    if wanted == Engine::Kernel && kernel::install_inward(socket, &keys) {
-        return Ok(Box::new(kernel::Inward::new(keys.sequence)));
+    if wanted == Engine::Kernel
+        && let Some(inward) = kernel::Inward::install(socket, &keys)
+    {
+        return Ok(Box::new(inward));
     }
     Ok(Box::new(in_place::Inward::new(keys)?))
 }

@@ -28,6 +28,7 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedS
 use rustls::{ClientConfig, CommonState, ExtractedSecrets, HandshakeKind, ServerConfig};
 
 use crate::channel::{Channel, DirectionKeys, Rekey};
+use crate::record::traffic::Overheard;
 
 /// Bytes read at once while it does not matter how many.
 const CHUNK: usize = 4096;
@@ -71,6 +72,8 @@ impl From<rustls::Error> for GreetingError {
 /// See the module.
 pub struct Greeting {
     tls: Side,
+    /// The secrets, for KeyUpdates.
+    overheard: Arc<Overheard>,
     /// Read and not understood yet.
     incoming: Vec<u8>,
     /// To be sent.
@@ -104,25 +107,30 @@ impl Greeting {
     /// # Errors
     /// What rustls finds wrong with the configuration.
     pub fn client(
-        config: Arc<ClientConfig>,
+        mut config: Arc<ClientConfig>,
         name: ServerName<'static>,
     ) -> Result<Self, GreetingError> {
+        let overheard = Arc::<Overheard>::default();
+        Arc::make_mut(&mut config).key_log = overheard.clone();
         let tls = UnbufferedClientConnection::new(config, name)?;
-        Self::new(Side::Client(Box::new(tls)))
+        Self::new(Side::Client(Box::new(tls)), overheard)
     }
 
     /// The end that accepts. `config` has `enable_secret_extraction`.
     ///
     /// # Errors
     /// What rustls finds wrong with the configuration.
-    pub fn server(config: Arc<ServerConfig>) -> Result<Self, GreetingError> {
+    pub fn server(mut config: Arc<ServerConfig>) -> Result<Self, GreetingError> {
+        let overheard = Arc::<Overheard>::default();
+        Arc::make_mut(&mut config).key_log = overheard.clone();
         let tls = UnbufferedServerConnection::new(config)?;
-        Self::new(Side::Server(Box::new(tls)))
+        Self::new(Side::Server(Box::new(tls)), overheard)
     }
 
-    fn new(tls: Side) -> Result<Self, GreetingError> {
+    fn new(tls: Side, overheard: Arc<Overheard>) -> Result<Self, GreetingError> {
         let mut greeting = Self {
             tls,
+            overheard,
             incoming: Vec::new(),
             outgoing: Vec::new(),
             plaintext: Vec::new(),
@@ -230,22 +238,20 @@ impl Greeting {
                 "the peer said more than it may before it is answered",
             ));
         }
-        let (ExtractedSecrets { tx, rx }, rekey) = match self.tls {
-            Side::Client(tls) => {
-                let (secrets, connection) = tls.dangerous_into_kernel_connection()?;
-                (secrets, Rekey::Client(Box::new(connection)))
-            }
-            Side::Server(tls) => {
-                let (secrets, connection) = tls.dangerous_into_kernel_connection()?;
-                (secrets, Rekey::Server(Box::new(connection)))
-            }
+        let did_we_dial = matches!(self.tls, Side::Client(_));
+        let ExtractedSecrets { tx, rx } = match self.tls {
+            Side::Client(tls) => tls.dangerous_into_kernel_connection()?.0,
+            Side::Server(tls) => tls.dangerous_into_kernel_connection()?.0,
         };
         let keys = |(sequence, secrets)| DirectionKeys { sequence, secrets };
+        let outward = keys(tx);
+        let traffic = self.overheard.take(&outward, did_we_dial);
+        let traffic = traffic.ok_or(GreetingError::Unfinished("its secrets are not known"))?;
         Ok(Channel {
             socket,
-            outward: keys(tx),
+            outward,
             inward: keys(rx),
-            rekey,
+            rekey: Rekey::Traffic(Box::new(traffic)),
         })
     }
 
@@ -335,12 +341,10 @@ fn step<Data>(
                 return Ok(Next::Wait);
             };
             append(outgoing, |room| {
-                traffic
-                    .encrypt(message, room)
-                    .map_err(|error| match error {
-                        EncryptError::InsufficientSize(needed) => Some(needed.required_size),
-                        EncryptError::EncryptExhausted => None,
-                    })
+                traffic.encrypt(message, room).map_err(|error| match error {
+                    EncryptError::InsufficientSize(needed) => Some(needed.required_size),
+                    EncryptError::EncryptExhausted => None,
+                })
             })?;
             Ok(Next::Again)
         }

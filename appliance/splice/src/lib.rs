@@ -14,14 +14,15 @@
 //! Reading order: [`greeting`] (a data channel up to the moment when it becomes a session's),
 //! [`channel`] (what is left of it then), [`engine`] (one direction of a session, in two
 //! implementations), [`session`] (both directions and succession), [`reactor`] (what is ready),
-//! [`plane`] (the threads that do all of that).
+//! [`plane`] (the threads that do all of that), [`calibrate`] (which engine is the faster one here).
 
 pub mod buffers;
+pub mod calibrate;
 pub mod channel;
 pub mod engine;
 pub mod greeting;
-#[cfg(test)]
-mod loopback;
+#[cfg(any(test, feature = "loopback"))]
+pub mod loopback;
 pub mod plane;
 pub mod reactor;
 pub mod record;

@@ -1,5 +1,10 @@
 //! Two ends of a data channel in one process, for tests.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "tests alone use it, and a panic is their report"
+)]
+
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;

@@ -6,11 +6,20 @@
 use std::io;
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::channel::Channel;
 use crate::engine::{Broken, Engine};
 use crate::reactor;
+
+mod queue;
+mod worker;
+
+use queue::{Command, Queue};
+use worker::{Counters, Worker};
 
 /// How the data plane is run.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +31,7 @@ pub struct Config {
     /// Which reactor.
     pub reactor: reactor::Kind,
     /// Records under one set of keys after which a successor is asked for (DATAPLANE section 4: 2^23 for
-    /// AES-GCM).
+    /// AES-GCM); no fewer than [`RECORDS_MIN`].
     pub records_max: u64,
     /// How long a side may take none of the bytes that wait for it.
     pub stall_max: Duration,
@@ -31,6 +40,10 @@ pub struct Config {
 /// Records after which a session moves to a fresh data channel: half of AES-GCM's limit of 2^24 full
 /// records (RFC 8446 section 5.5).
 pub const RECORDS_MAX: u64 = 1 << 23;
+
+/// The least that [`Config::records_max`] can be: a channel's greeting takes a few records, and one that is
+/// spent by it would only ever be succeeded.
+pub const RECORDS_MIN: u64 = 8;
 
 /// How long a side may leave its bytes untaken before the session is reset.
 pub const STALL_MAX: Duration = Duration::from_secs(60);
@@ -106,19 +119,46 @@ pub struct Totals {
     pub inward: u64,
 }
 
-/// The threads. Dropped, it resets every session and waits for the threads.
+/// The threads. Dropped, it resets every session and waits for the threads. Should one of them panic, the
+/// process aborts: its sessions would hang otherwise.
 #[derive(Debug)]
 pub struct Plane {
     config: Config,
+    threads: Vec<Thread>,
+    next: AtomicU64,
 }
 
+#[derive(Debug)]
+struct Thread {
+    queue: Arc<Queue>,
+    counters: Arc<Counters>,
+    handle: JoinHandle<()>,
+}
+
+/// Bits of a session's key that say which thread carries it.
+const THREAD_BITS: u32 = 8;
+
+/// Threads that a plane may have.
+pub const THREADS_MAX: usize = 1 << THREAD_BITS;
+
 impl Plane {
-    /// Starts the threads.
+    /// Starts the threads, and returns when each of them has its reactor.
     ///
     /// # Errors
     /// Those of the reactor, and of starting a thread.
-    pub fn start(config: Config) -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Self { config }))
+    pub fn start(mut config: Config) -> io::Result<Arc<Self>> {
+        config.threads = config.threads.clamp(1, THREADS_MAX);
+        config.records_max = config.records_max.max(RECORDS_MIN);
+        let mut plane = Self {
+            config,
+            threads: Vec::with_capacity(config.threads),
+            next: AtomicU64::new(1),
+        };
+        for number in 0..config.threads {
+            // On an error the plane is dropped, which stops those that were started.
+            plane.threads.push(Thread::start(number, config)?);
+        }
+        Ok(Arc::new(plane))
     }
 
     /// How it is run.
@@ -129,27 +169,122 @@ impl Plane {
 
     /// Carries a session, on the thread with the fewest.
     pub fn carry(&self, session: NewSession) -> SessionKey {
-        drop(session);
-        SessionKey(0)
+        let load = |thread: &Thread| thread.counters.sessions.load(Ordering::Relaxed);
+        let threads = (0..).zip(&self.threads);
+        let fewest = threads.min_by_key(|(_, thread)| load(thread));
+        let number = self.next.fetch_add(1, Ordering::Relaxed) << THREAD_BITS;
+        let Some((at, thread)) = fewest else {
+            return SessionKey(number); // there is always one
+        };
+        thread.counters.sessions.fetch_add(1, Ordering::Relaxed);
+        let key = number | at;
+        thread.queue.push(Command::Carry(key, Box::new(session)));
+        SessionKey(key)
     }
 
     /// Gives a session the channel with which it goes on: what is sent from now on goes there, and what
     /// comes is taken from there once the peer has left the old one. Without effect if it has ended.
+    /// Several successors of one session are to be given in their order.
     pub fn succeed(&self, session: SessionKey, channel: Channel) {
-        drop((session, channel));
+        if let Some(thread) = self.thread_of(session) {
+            let command = Command::Succeed(session.0, Box::new(channel));
+            thread.queue.push(command);
+        }
     }
 
     /// Resets a session; its end is told as [`Broken::Cancelled`].
     pub fn end(&self, session: SessionKey) {
-        let _ = session;
+        if let Some(thread) = self.thread_of(session) {
+            thread.queue.push(Command::End(session.0));
+        }
     }
 
-    /// Resets all sessions, without another byte on a data channel. Returns when that is done.
-    pub fn abandon_all(&self) {}
+    /// Resets all sessions, without another byte on a data channel. Returns when that is done; not to be
+    /// called by what is told of a session's events.
+    pub fn abandon_all(&self) {
+        let (done, waiting) = mpsc::channel();
+        for thread in &self.threads {
+            let done = done.clone();
+            thread.queue.change(|state| state.abandoning.push(done));
+        }
+        drop(done);
+        while waiting.recv().is_ok() {}
+    }
 
     /// Sums, for people.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        Totals::default()
+        let sum = |of: fn(&Counters) -> &AtomicU64| {
+            let counters = self.threads.iter().map(|thread| of(&thread.counters));
+            counters
+                .map(|counter| counter.load(Ordering::Relaxed))
+                .sum()
+        };
+        Totals {
+            sessions: sum(|counters| &counters.sessions),
+            outward: sum(|counters| &counters.outward),
+            inward: sum(|counters| &counters.inward),
+        }
+    }
+
+    fn thread_of(&self, session: SessionKey) -> Option<&Thread> {
+        let at = usize::try_from(session.0 % (1 << THREAD_BITS)).ok()?;
+        self.threads.get(at)
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        for thread in &self.threads {
+            thread.queue.change(|state| state.is_stopping = true);
+        }
+        for thread in self.threads.drain(..) {
+            // Dropped by what is told of events, it is on one of its threads, which ends after this.
+            if thread.handle.thread().id() != thread::current().id() {
+                let _ = thread.handle.join();
+            }
+        }
+    }
+}
+
+impl Thread {
+    fn start(number: usize, config: Config) -> io::Result<Self> {
+        let queue = Arc::new(Queue::new()?);
+        let counters = Arc::<Counters>::default();
+        let (told, outcome) = mpsc::channel();
+        let (its_queue, its_counters) = (Arc::clone(&queue), Arc::clone(&counters));
+        let handle = thread::Builder::new()
+            .name(format!("plane-{number}"))
+            .spawn(move || {
+                let _guard = AbortOnPanic;
+                // Here, because a ring belongs to the thread that opens it.
+                match Worker::new(config, its_queue, its_counters) {
+                    Ok(worker) => {
+                        let _ = told.send(Ok(worker.name()));
+                        worker.run();
+                    }
+                    Err(error) => drop(told.send(Err(error))),
+                }
+            })?;
+        let reactor = outcome
+            .recv()
+            .map_err(|_| io::Error::other("the thread ended at once"))??;
+        log::debug!("plane-{number} waits by {reactor}");
+        Ok(Self {
+            queue,
+            counters,
+            handle,
+        })
+    }
+}
+
+/// A session whose thread is gone would hang for ever.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            std::process::abort();
+        }
     }
 }

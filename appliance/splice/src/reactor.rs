@@ -22,6 +22,11 @@ pub struct Ready {
     pub readable: bool,
     /// It can be written, or failed.
     pub writable: bool,
+    /// Its peer sends no more, or it failed: what is left to read ends with an end of file or an error, and
+    /// no further edge will tell of that end.
+    pub ended: bool,
+    /// An error is pending on it.
+    pub failed: bool,
 }
 
 /// The key of something that is watched; used up by [`Reactor::forget`].
@@ -45,7 +50,8 @@ pub enum Interest {
 
 /// Waits for descriptors, on behalf of tokens.
 pub trait Reactor: fmt::Debug {
-    /// Watches a descriptor. It must be forgotten before it is closed.
+    /// Watches a descriptor, which must not be watched yet. It must be forgotten before it is closed; the
+    /// ring keeps the file open up to the next [`Self::wait`] after that, and so does its FIN or RST wait.
     ///
     /// # Errors
     /// Those of the system.
@@ -61,7 +67,8 @@ pub trait Reactor: fmt::Debug {
     fn forget(&mut self, watched: Watched);
 
     /// Waits until something is ready, no longer than `timeout` (for ever without), and adds what is to
-    /// `ready`. An interruption is no error and adds nothing.
+    /// `ready`, a token possibly more than once. May return with nothing at any time, and does so when it is
+    /// interrupted. To be called on the thread that opened the reactor.
     ///
     /// # Errors
     /// Those of the system.
@@ -83,20 +90,23 @@ pub enum Kind {
     Epoll,
 }
 
-/// Opens a reactor.
+/// Opens a reactor, for the calling thread.
 ///
 /// # Errors
 /// Why the one that was asked for is not to be had.
 pub fn open(kind: Kind) -> Result<Box<dyn Reactor + Send>, Errno> {
     match kind {
         Kind::Epoll => Ok(Box::new(epoll::Epoll::open()?)),
-        Kind::Ring => Ok(Box::new(ring::Ring::open()?)),
+        Kind::Ring => Ok(Box::new(ring::Ring::open().map_err(|error| error.errno)?)),
         Kind::Best => match ring::Ring::open() {
             Ok(ring) => Ok(Box::new(ring)),
             Err(error) => {
-                log::info!("io_uring is not to be had ({error}); epoll is used");
+                log::info!("epoll is used, because io_uring is not to be had: {error}");
                 Ok(Box::new(epoll::Epoll::open()?))
             }
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

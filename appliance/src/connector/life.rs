@@ -65,7 +65,7 @@ impl Connector {
             self.pinned = None;
             self.foreign_issuer = None;
             self.proxy = ProxyDemand::default();
-            self.sessions.abandon();
+            self.abandon_sessions();
             self.seen = Seen::new();
             self.memory = Memory::default();
             self.question.drop();
@@ -105,12 +105,12 @@ impl Connector {
     }
 
     /// Says something on the control channel. What the edge does not await any more is not said.
-    fn tell_edge(
+    pub(super) fn tell_edge(
         &mut self,
         say: impl FnOnce(&mut Channel<ConnectorSide>) -> Result<(), ProtocolError>,
     ) {
         if let Some(Err(error)) = self.control().map(say) {
-            log::warn!("the edge is not told what was stored: {error}");
+            log::warn!("the edge is not told: {error}");
         }
     }
 
@@ -251,6 +251,7 @@ impl Connector {
             } => {
                 self.question.set_limits(spread, cap);
                 self.foreign_issuer = None;
+                self.announce_capacity();
                 self.tell(
                     now,
                     Event::Welcomed {
@@ -271,8 +272,7 @@ impl Connector {
                 Err(error) => log::error!("the edge's new trust anchors are not usable: {error}"),
             },
             ControlEvent::SessionOffered { grant } => self.handle_offer(now, &grant),
-            // One session's affair: see the sessions.
-            ControlEvent::Succeed { .. } => {}
+            ControlEvent::Succeed { session } => self.sessions.succeed(now, &session),
             ControlEvent::Closed { code } => self.tell(now, Event::Closed { code }),
         }
     }

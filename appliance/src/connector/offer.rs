@@ -45,10 +45,12 @@ impl Connector {
                 detail,
             });
         }
-        if let Some(context) = self.context()
-            && let Some(refused) = self.sessions.start(now, target, context)
-        {
-            self.refuse(&refused);
+        if let Some(context) = self.context() {
+            self.pool.arrived(now);
+            let refused = self.sessions.start(now, target, context, &mut self.waiting);
+            if let Some(refused) = refused {
+                self.refuse(&refused);
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use connector_proto::local::{ConnectorStatus, Phase, text};
 use connector_proto::time::Instant;
+use splice_core::engine::Engine;
 
 use super::Connector;
 use crate::store::StoreError;
@@ -10,7 +11,7 @@ impl Connector {
     /// The status as the console shows it.
     #[must_use]
     pub fn status(&self) -> ConnectorStatus {
-        let carried = self.sessions.carried();
+        let totals = self.sessions.totals();
         ConnectorStatus {
             phase: self.phase.clone(),
             since_boot_us: self.phase_since.as_micros(),
@@ -22,10 +23,11 @@ impl Connector {
                 let hours = left.as_secs() / 3_600;
                 u16::try_from(hours).unwrap_or(u16::MAX)
             }),
+            is_kernel_engine: Some(self.sessions.engine() == Engine::Kernel),
             sessions: self.sessions.len(),
             sessions_total: self.sessions.begun(),
-            bytes_up: carried.up,
-            bytes_down: carried.down,
+            bytes_up: totals.outward,
+            bytes_down: totals.inward,
         }
     }
 
@@ -75,6 +77,7 @@ pub fn stuck(now: Instant, error: &StoreError) -> ConnectorStatus {
         recognised: None,
         foreign_issuer: None,
         certificate_left_h: None,
+        is_kernel_engine: None,
         sessions: 0,
         sessions_total: 0,
         bytes_up: 0,

@@ -7,10 +7,13 @@ use std::sync::Arc;
 use connector_proto::life::{self, Failure};
 use connector_proto::local::{EdgeText, text};
 use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 
 use super::{Connector, memory};
 use crate::edge_time::Dates;
+use crate::pool::Way;
 use crate::proxy::Proxy;
+use crate::reach::Route;
 use crate::session::Context;
 use crate::tls::{self, Pinned, TlsError};
 use crate::tunnel::{Plan, Purpose, TunnelError};
@@ -117,17 +120,29 @@ impl Connector {
     pub(super) fn context(&self) -> Option<Context> {
         let tunnel = self.tunnel.as_ref()?;
         let network = self.network.as_ref()?;
-        let plan = tunnel.plan();
         Some(Context {
             resolvers: network.resolvers.to_vec(),
             own: network.addresses().collect(),
             gateways: network.gateways().collect(),
-            proxy: plan.proxy.clone(),
-            edge: tunnel.address()?,
             edges: tunnel.edges(),
-            edge_host: plan.host.clone(),
-            edge_port: plan.port,
+        })
+    }
+
+    /// The way that data channels go: the one that the control channel went. A proxy resolves the
+    /// edge's name anew.
+    pub(super) fn way(&self) -> Option<Way> {
+        let tunnel = self.tunnel.as_ref()?;
+        let plan = tunnel.plan();
+        Some(Way {
+            route: Route {
+                host: plan.host.clone(),
+                port: plan.port,
+                proxy: plan.proxy.clone(),
+            },
+            address: tunnel.address()?,
+            name: ServerName::try_from(plan.host.clone()).ok()?,
             config: self.pinned.as_ref()?.data.clone(),
+            connection: self.connection,
         })
     }
 

@@ -212,9 +212,9 @@ impl Question {
     }
 
     /// Adds what it waits for. Where it cannot be asked, `may_ask` is false.
-    pub(super) fn watch<'a>(&'a self, watch: &mut Watch<'a>, token: u64, may_ask: bool) {
+    pub(super) fn watch<'a>(&'a self, watch: &mut Watch<'a>, may_ask: bool) {
         match &self.asking {
-            Some(asking) => asking.tunnel.watch(watch, token),
+            Some(asking) => asking.tunnel.watch(watch),
             None if may_ask => watch.until(self.due),
             None => {}
         }

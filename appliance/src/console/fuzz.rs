@@ -283,6 +283,7 @@ impl<'a> Script<'a> {
                 .is_some_and(|byte| byte > 199)
                 .then(|| self.string()),
             certificate_left_h: self.byte().map(u16::from),
+            is_kernel_engine: self.byte().map(|byte| byte > 99),
             sessions: self.u32(),
             sessions_total: self.number(),
             bytes_up: self.number(),

@@ -79,6 +79,8 @@ pub struct Model {
     errors_said: Vec<Text<160>>,
     /// The operator was told how to erase the identity.
     reset_named: bool,
+    /// Whether the kernel carries sessions, as the operator was last told.
+    engine_said: Option<bool>,
     /// The hours left of the certificate when the operator was last warned.
     warned_left_h: Option<u16>,
 }

@@ -357,6 +357,7 @@ mod tests {
                 recognised: None,
                 foreign_issuer: None,
                 certificate_left_h: None,
+                is_kernel_engine: None,
                 sessions: 0,
                 sessions_total: 0,
                 bytes_up: 0,

@@ -12,8 +12,8 @@ use connector_proto::local::{
 };
 
 pub use connector::{
-    NOT_ERASED, RESET_HELP, attempt_failed, bypass, certificate_ends, edge_name, phase, recognised,
-    way,
+    NOT_ERASED, RESET_HELP, attempt_failed, bypass, certificate_ends, edge_name, engine, phase,
+    recognised, way,
 };
 
 use super::text::{bound, duration, mebibytes, offset, printable};

@@ -1,7 +1,10 @@
 use std::net::{Ipv6Addr, TcpListener};
 
+use splice_core::reactor::Kind;
+
 use super::*;
 use crate::clock;
+use crate::waiting::Waiting;
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -135,7 +138,7 @@ fn every_sentence_fits_the_console() {
 
 /// Waits as the event loop does.
 fn finish(addresses: &[IpAddr], port: u16) -> Result<(TcpStream, SocketAddr), DialError> {
-    let wait = |watch: Watch<'_>| watch.wait(clock::now()).unwrap();
+    let mut waiting = Waiting::open(Kind::Best).unwrap();
     let mut step = start(clock::now(), addresses, port);
     loop {
         let dial = match step {
@@ -143,10 +146,11 @@ fn finish(addresses: &[IpAddr], port: u16) -> Result<(TcpStream, SocketAddr), Di
             Step::Connected(stream, address) => return Ok((stream, address)),
             Step::Failed(error) => return Err(error),
         };
-        let mut watch = Watch::default();
-        dial.watch(&mut watch, 1);
-        watch.until(Some(dial.deadline()));
-        wait(watch);
+        waiting.set(1, |watch| {
+            dial.watch(watch);
+            watch.until(Some(dial.deadline()));
+        });
+        waiting.wait().unwrap();
         step = dial.turn(clock::now());
     }
 }

@@ -2,8 +2,11 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
+use splice_core::reactor::Kind;
+
 use super::*;
 use crate::clock;
+use crate::waiting::Waiting;
 
 const HOST: &str = "edge.example";
 
@@ -104,12 +107,14 @@ fn start_at(port: u16, resolvers: &[IpAddr], remembered: &[IpAddr]) -> Step {
 
 /// Waits as the event loop does, and tells how many datagrams were ignored.
 fn finish(mut lookup: Lookup) -> (Result<Vec<IpAddr>, LookupError>, u32) {
+    let mut waiting = Waiting::open(Kind::Best).unwrap();
     loop {
         let ignored = lookup.resolution.ignored();
-        let mut watch = Watch::default();
-        lookup.watch(&mut watch, 1);
-        watch.until(Some(lookup.deadline()));
-        watch.wait(clock::now()).unwrap();
+        waiting.set(1, |watch| {
+            lookup.watch(watch);
+            watch.until(Some(lookup.deadline()));
+        });
+        waiting.wait().unwrap();
         match lookup.turn(clock::now()) {
             Step::Pending(next) => lookup = next,
             Step::Found(found) => return (Ok(found), ignored),
@@ -134,10 +139,15 @@ struct Server {
 
 impl Server {
     fn start(behaviour: Behaviour) -> Self {
-        let udp = UdpSocket::bind((LOOPBACK, 0)).unwrap();
-        let port = udp.local_addr().unwrap().port();
+        // A port that is free for both.
+        let (udp, port, tcp) = loop {
+            let udp = UdpSocket::bind((LOOPBACK, 0)).unwrap();
+            let port = udp.local_addr().unwrap().port();
+            if let Ok(tcp) = TcpListener::bind((LOOPBACK, port)) {
+                break (udp, port, tcp);
+            }
+        };
         if behaviour == Behaviour::Truncating {
-            let tcp = TcpListener::bind((LOOPBACK, port)).unwrap();
             thread::spawn(move || serve_tcp(&tcp));
         }
         thread::spawn(move || serve_udp(&udp, behaviour));

@@ -10,10 +10,16 @@
 //! | file | blocks | why |
 //! |---|---|---|
 //! | [`clock_adjust`] | 2 | `adjtimex`, which `rustix` has not, and the zeroed struct it takes |
+//! | [`epoll`] | 1 | `epoll_ctl` with a descriptor's number, of which `rustix` wants the owner |
+//! | [`kernel_tls`] | 5 | `setsockopt`, `getsockopt`, `sendmsg`, `recvmsg` and `ioctl` for kernel TLS, which `rustix` has not |
 //! | [`packet_socket`] | 2 | `setsockopt` with a filter program and `bind` to a `sockaddr_ll`: `rustix` has neither |
+//! | [`ring`] | 2 | queueing polls and entering the kernel: the `io-uring` crate leaves both promises to its caller |
 //! | [`vmware`] | 1 | the `in` instruction by which VMware's hypervisor is asked |
 
 pub mod clock_adjust;
+pub mod epoll;
+pub mod kernel_tls;
 pub mod packet_channel;
 pub mod packet_socket;
+pub mod ring;
 pub mod vmware;

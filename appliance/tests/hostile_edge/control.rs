@@ -78,6 +78,17 @@ impl Control {
         self.tls.conn.peer_certificates().unwrap()[0].to_vec()
     }
 
+    /// How many sessions the connector says it can carry.
+    pub fn read_capacity(&mut self) -> u32 {
+        loop {
+            match self.channel.poll_event() {
+                Some(EdgeEvent::Capacity { sessions }) => return sessions,
+                Some(_) => {}
+                None => self.read_until(|_, _| true),
+            }
+        }
+    }
+
     /// Waits for a ping; its answer waits to be sent.
     pub fn read_ping(&mut self) {
         self.read_until(|_, id| id == Ping::ID);

@@ -3,16 +3,21 @@
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use appliance::clock;
 use connector_proto::control::{Channel, EdgeEvent};
 use connector_proto::derive::EnrolSecrets;
 use connector_proto::edge_time;
 use connector_proto::enrol;
+use connector_proto::frame;
+use connector_proto::grant::{self, Grant, Protocol};
 use connector_proto::key::ProvisioningKey;
+use connector_proto::limits::LOCAL_MAX;
+use connector_proto::local;
 use connector_proto::message::{
-    ALPN_CONTROL, ALPN_ENROL, ALPN_RENEW, ALPN_TIME, EXPORTER_LABEL, EnrolAccepted, EnrolRefusal,
+    ALPN_CONTROL, ALPN_DATA, ALPN_ENROL, ALPN_RENEW, ALPN_TIME, EXPORTER_LABEL, EnrolAccepted,
+    EnrolRefusal, Message,
 };
 use connector_proto::record::{EdgeAddresses, Identity, State};
 use connector_proto::time::{UnixMicros, UnixSeconds};
@@ -182,6 +187,41 @@ impl HostileEdge {
         tls.write_all(&answer(nonce, now_us)).unwrap();
         tls.conn.send_close_notify();
         tls.flush().unwrap();
+    }
+
+    /// TLS of data channels.
+    pub fn data_config(&self) -> Arc<ServerConfig> {
+        let mut config = ServerConfig::clone(&self.config);
+        config.alpn_protocols = vec![ALPN_DATA.to_vec()];
+        config.enable_secret_extraction = true;
+        Arc::new(config)
+    }
+
+    /// Takes the next connection that wants to be a data channel, if one comes within this time; nothing of
+    /// it is read. Others are dropped.
+    pub fn socket_for_data_within(&self, at_most: Duration) -> Option<TcpStream> {
+        let until = Instant::now() + at_most;
+        let left = || until.saturating_duration_since(Instant::now());
+        while wait_readable_for(&self.listener, left()) {
+            let socket = self.next_for_data();
+            if socket.is_some() {
+                return socket;
+            }
+        }
+        None
+    }
+
+    /// Who is next, if the first message of its handshake names that protocol.
+    fn next_for_data(&self) -> Option<TcpStream> {
+        let (socket, _) = self.listener.accept().unwrap();
+        socket.set_read_timeout(Some(STEP_MAX)).unwrap();
+        let mut hello = [0; 4096];
+        let len = socket.peek(&mut hello).unwrap_or(0);
+        let names = |bytes: &[u8]| bytes == ALPN_DATA;
+        hello[..len]
+            .windows(ALPN_DATA.len())
+            .any(names)
+            .then_some(socket)
     }
 
     /// Takes the next connection for `alpn`. One for something else is dropped, and comes again; one
@@ -368,4 +408,30 @@ impl HostileEdge {
 /// What signs this edge's grants.
 pub fn grant_key_pair() -> Ed25519KeyPair {
     Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap()
+}
+
+/// A grant for what listens there.
+pub fn grant_for(host: &str, port: u16, session: u8) -> Vec<u8> {
+    let now = clock::unix().0;
+    let grant = Grant {
+        connector_id: [1; 16],
+        session: [session; 16],
+        host,
+        port,
+        protocol: Protocol::Tcp,
+        not_after: UnixSeconds(now + 30),
+    };
+    grant::sign(&grant_key_pair(), &grant).unwrap()
+}
+
+/// Sends a message whatever this edge's own channel thinks of it.
+pub fn send<'a>(control: &mut Control, message: &impl Message<'a>) {
+    control.tls.write_all(&bytes_of(message)).unwrap();
+}
+
+/// A message as it goes over the wire.
+pub fn bytes_of<'a, M: Message<'a>>(message: &M) -> Vec<u8> {
+    let mut buffer = [0; LOCAL_MAX];
+    let body = local::encode(message, &mut buffer).unwrap();
+    frame::encode(M::ID, body).unwrap()
 }

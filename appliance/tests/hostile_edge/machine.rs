@@ -12,12 +12,14 @@ use appliance::store::{NoTpm, Store};
 use connector_proto::key::ProvisioningKey;
 use connector_proto::limits::LOCAL_MAX;
 use connector_proto::local::{
-    self, ConnectorStatus, EdgeSample, FromConnector, FromConsole, Lease, LeaseOrigin, Network,
-    Phase, Servers, StartDescriptors, ToConnector,
+    self, ConnectorStatus, EdgeSample, EngineSetting, FromConnector, FromConsole, Lease,
+    LeaseOrigin, Network, Phase, Servers, StartDescriptors, ToConnector,
 };
 use connector_proto::message::Fingerprint;
 use connector_proto::record::State;
 use connector_sys::packet_channel::{self, Received};
+
+use splice_core::plane;
 
 use crate::edge::{HostileEdge, KEY};
 use crate::partition;
@@ -66,7 +68,7 @@ impl Machine {
 
     fn boot(edge: Option<String>, disk: File) -> Self {
         let (channel, theirs) = packet_channel::pair().unwrap();
-        let connector = thread::spawn(move || run(&LocalChannel::from_socket(theirs)));
+        let connector = thread::spawn(move || run(&LocalChannel::from_socket(theirs), plane()));
         let machine = Self {
             channel,
             connector,
@@ -80,6 +82,7 @@ impl Machine {
             edge: edge.map(|edge| edge.parse().unwrap()),
             fingerprint: FINGERPRINT,
             version: "0.0.0".parse().unwrap(),
+            engine: EngineSetting::User,
         };
         machine.send(&start, Some(&machine.disk.try_clone().unwrap().into()));
         machine
@@ -166,6 +169,14 @@ impl Machine {
     pub fn stop(self) {
         self.send(&ToConnector::Stop, None);
         assert!(matches!(self.connector.join().unwrap(), Exit::Stopped));
+    }
+}
+
+/// One thread does: these tests carry little.
+fn plane() -> plane::Config {
+    plane::Config {
+        threads: 1,
+        ..plane::Config::default()
     }
 }
 

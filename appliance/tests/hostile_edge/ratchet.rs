@@ -1,20 +1,14 @@
 //! What the edge hands out to be stored: ratchet values and trust anchors; and grants.
 
-use std::io::Write as _;
-
 use connector_proto::control::EdgeEvent;
-use connector_proto::frame;
-use connector_proto::grant::{self, Grant, Protocol};
-use connector_proto::limits::LOCAL_MAX;
-use connector_proto::local::{self, Phase};
+use connector_proto::local::Phase;
 use connector_proto::message::{
     CloseCode, Message, OpenSession, Ping, Ratchet, RatchetStored, RatchetValue, SessionRefusal,
     SessionRefused, Trust, TrustStored,
 };
-use connector_proto::time::UnixSeconds;
 
 use crate::control::{Control, farewell};
-use crate::edge::{HostileEdge, grant_key_pair};
+use crate::edge::{HostileEdge, grant_for, send};
 use crate::machine::{LOOPBACK, Machine, network};
 
 const VALUE: RatchetValue = RatchetValue([9; 32]);
@@ -122,7 +116,7 @@ fn a_grant_is_refused_before_the_ratchet_for_a_denied_address_and_when_it_comes_
     let mut control = edge.established();
     machine.wait_until_connected();
     let offer = |control: &mut Control, session: u8| {
-        let grant = grant_for("127.0.0.1", session);
+        let grant = grant_for("127.0.0.1", 22, session);
         send(control, &OpenSession { grant: &grant });
         let mut refused = None;
         control.read_until(|control, id| {
@@ -149,30 +143,6 @@ fn a_grant_is_refused_before_the_ratchet_for_a_denied_address_and_when_it_comes_
     assert_eq!(reason, SessionRefusal::GrantInvalid);
     assert!(detail.contains("used before"), "{detail}");
     machine.stop();
-}
-
-fn grant_for(host: &str, session: u8) -> Vec<u8> {
-    let now = appliance::clock::unix().0;
-    let grant = Grant {
-        connector_id: [1; 16],
-        session: [session; 16],
-        host,
-        port: 22,
-        protocol: Protocol::Tcp,
-        not_after: UnixSeconds(now + 30),
-    };
-    grant::sign(&grant_key_pair(), &grant).unwrap()
-}
-
-/// Sends a message whatever this edge's own channel thinks of it.
-fn send<'a>(control: &mut Control, message: &impl Message<'a>) {
-    control.tls.write_all(&bytes_of(message)).unwrap();
-}
-
-fn bytes_of<'a, M: Message<'a>>(message: &M) -> Vec<u8> {
-    let mut buffer = [0; LOCAL_MAX];
-    let body = local::encode(message, &mut buffer).unwrap();
-    frame::encode(M::ID, body).unwrap()
 }
 
 fn connecting(edge: &HostileEdge) -> Machine {

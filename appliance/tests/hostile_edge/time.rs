@@ -61,7 +61,7 @@ fn a_question_that_fails_is_asked_again_and_harms_no_tunnel() {
     });
     machine.wait_until_connected();
     // The answer to another question, and nothing at all.
-    edge.answer_time(|_, _| connector_proto::data::attached());
+    edge.answer_time(|_, _| connector_proto::data::ready());
     edge.answer_time(|_, _| Vec::new());
     edge.tell_time(|now_us| now_us);
     assert!(machine.wait_for_time().is_strict);

@@ -13,6 +13,7 @@ use edge::store::Store;
 use edge::store::keys::KeyOrder;
 use edge::store::users::NewUser;
 use edge::{Config, Edge, Running, passwords};
+use splice_core::plane;
 use tokio::runtime::Runtime;
 
 /// The name in the edge's certificate; nothing resolves it.
@@ -33,16 +34,22 @@ pub struct TestEdge {
 
 impl TestEdge {
     pub fn start() -> Self {
+        Self::start_as(&[EDGE_NAME.into()], plane::Config::default())
+    }
+
+    /// Starts one that has these names and carries its sessions like this.
+    pub fn start_as(names: &[String], plane: plane::Config) -> Self {
         let mut random = [0; 8];
         getrandom::fill(&mut random).unwrap();
         let name = format!("edge-proxied-{:016x}", u64::from_be_bytes(random));
         let dir = std::env::temp_dir().join(name);
-        furnish(&Authority::create(&DataDir::new(&dir), &[EDGE_NAME.into()]).unwrap());
+        furnish(&Authority::create(&DataDir::new(&dir), names).unwrap());
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let config = Config {
             data: DataDir::new(&dir),
             listen: any_port,
             proxy: any_port,
+            plane,
         };
         let runtime = Runtime::new().unwrap();
         let running = Some(runtime.block_on(Edge::start(config)).unwrap());
@@ -69,11 +76,15 @@ impl TestEdge {
     }
 
     pub fn add_application(&self, at: SocketAddr) {
+        self.add_application_called("intranet", at);
+    }
+
+    pub fn add_application_called(&self, name: &str, at: SocketAddr) {
         let host = at.ip().to_string();
         let ports = at.port()..=at.port();
         let store = self.running().store();
         store
-            .add_application("intranet", GROUP, &host, &ports, now())
+            .add_application(name, GROUP, &host, &ports, now())
             .unwrap();
     }
 
@@ -107,6 +118,19 @@ pub struct User {
 impl User {
     /// The connection to the application, once it stands.
     pub fn connect(&self) -> TcpStream {
+        let (socket, answer) = self.request();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        socket
+    }
+
+    /// What the edge answers in all, where there is no connection.
+    pub fn answer(&self) -> String {
+        let (mut socket, mut answer) = self.request();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn request(&self) -> (TcpStream, String) {
         let mut socket = TcpStream::connect(self.edge).unwrap();
         let target = self.target;
         let head =
@@ -118,9 +142,7 @@ impl User {
             socket.read_exact(&mut byte).unwrap();
             answer.push(byte[0]);
         }
-        let answer = String::from_utf8(answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        socket
+        (socket, String::from_utf8(answer).unwrap())
     }
 }
 

@@ -6,14 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::task::AbortHandle;
 
 use crate::broker::ConnectorId;
-use crate::config::WAITING_PER_CONNECTOR_MAX;
 
 /// Whose a connection is: a connector's, or nobody's as long as it has not authenticated.
 type Whose = Option<ConnectorId>;
 
 /// The connections that wait to be served. Where there are too many of one party, its oldest ends.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(crate) struct Waiting {
     strangers_max: usize,
     tasks: Mutex<Tasks>,
 }
@@ -35,7 +34,7 @@ pub(crate) struct Ticket {
 
 impl Waiting {
     /// Room for so many that have not authenticated.
-    pub(super) fn new(strangers_max: usize) -> Arc<Self> {
+    pub(crate) fn new(strangers_max: usize) -> Arc<Self> {
         Arc::new(Self {
             strangers_max,
             tasks: Mutex::default(),
@@ -66,6 +65,19 @@ impl Waiting {
     pub(super) fn abort_all(&self) {
         let tasks = self.lock();
         let all = tasks.running.values().flat_map(BTreeMap::values);
+        all.for_each(AbortHandle::abort);
+    }
+
+    /// The connectors that have connections here: warm channels, most of all.
+    pub(crate) fn connectors(&self) -> Vec<ConnectorId> {
+        self.lock().running.keys().copied().flatten().collect()
+    }
+
+    /// Ends all of a connector.
+    pub(crate) fn abort(&self, connector: ConnectorId) {
+        let tasks = self.lock();
+        let of_connector = tasks.running.get(&Some(connector));
+        let all = of_connector.into_iter().flat_map(BTreeMap::values);
         all.for_each(AbortHandle::abort);
     }
 
@@ -103,15 +115,12 @@ impl Tasks {
 
 impl Ticket {
     /// The connection has turned out to be this connector's, which has room of its own: nobody else can
-    /// end its connections, and it can end nobody else's.
-    pub(super) fn belongs_to(&mut self, connector: ConnectorId) {
+    /// end its connections, and it can end nobody else's. It may have `max` of them.
+    pub(crate) fn belongs_to(&mut self, connector: ConnectorId, max: usize) {
         let mut tasks = self.waiting.lock();
         let handle = tasks.remove(self.whose, self.id);
         self.whose = Some(connector);
-        let oldest = handle.and_then(|handle| {
-            let max = WAITING_PER_CONNECTOR_MAX;
-            tasks.add(self.whose, self.id, handle, max)
-        });
+        let oldest = handle.and_then(|handle| tasks.add(self.whose, self.id, handle, max));
         drop(tasks);
         end(oldest);
     }
@@ -135,6 +144,7 @@ mod tests {
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
     const STRANGERS_MAX: usize = 3;
+    const OF_CONNECTOR_MAX: usize = 5;
 
     /// Connections that wait for ever; each says its number when it ends.
     struct Crowd {
@@ -160,7 +170,7 @@ mod tests {
             host.spawn(|mut ticket| async move {
                 let _last = last;
                 if let Some(connector) = whose {
-                    ticket.belongs_to(connector);
+                    ticket.belongs_to(connector, OF_CONNECTOR_MAX);
                 }
                 std::future::pending::<()>().await;
             });
@@ -197,12 +207,31 @@ mod tests {
         let mut crowd = crowd();
         (crowd.spawn)(0, Some([1; 16]));
         tokio::task::yield_now().await;
-        for number in 1..=WAITING_PER_CONNECTOR_MAX + 1 {
+        for number in 1..=OF_CONNECTOR_MAX + 1 {
             (crowd.spawn)(number, Some([2; 16]));
             tokio::task::yield_now().await;
         }
         assert_eq!(crowd.ended.recv().await, Some(1));
         tokio::task::yield_now().await;
         assert!(crowd.ended.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_connectors_connections_are_ended_together_and_nobody_elses() {
+        let mut crowd = crowd();
+        for (number, connector) in [(1, 1), (2, 2), (3, 1)] {
+            (crowd.spawn)(number, Some([connector; 16]));
+        }
+        tokio::task::yield_now().await;
+        let mut connectors = crowd.waiting.connectors();
+        connectors.sort_unstable();
+        assert_eq!(connectors, [[1; 16], [2; 16]]);
+        crowd.waiting.abort([1; 16]);
+        let mut ended = [crowd.ended.recv().await, crowd.ended.recv().await];
+        ended.sort_unstable();
+        assert_eq!(ended, [Some(1), Some(3)]);
+        tokio::task::yield_now().await;
+        assert!(crowd.ended.try_recv().is_err());
+        assert_eq!(crowd.waiting.connectors(), [[2; 16]]);
     }
 }

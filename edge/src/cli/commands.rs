@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::recognise::MovedNic;
 use crate::store::keys::{KEY_LIFE_MAX, KEY_USES_MAX};
@@ -30,6 +30,17 @@ pub(super) struct Cli {
     pub(super) command: Command,
 }
 
+/// What is to carry the sessions' bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum EngineChoice {
+    /// Whichever is quicker here, which is measured at the start.
+    Auto,
+    /// The kernel's TLS and splice, where the kernel takes the keys.
+    Kernel,
+    /// This process.
+    User,
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Make a new edge: keys, certificate authority, empty store.
@@ -46,6 +57,9 @@ pub(super) enum Command {
         /// Where users dial in; port 0 picks a free one.
         #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8080")]
         proxy: SocketAddr,
+        /// What carries the sessions' bytes: the kernel's TLS, this process, or whichever is quicker here.
+        #[arg(long, value_name = "ENGINE", value_enum, default_value_t = EngineChoice::Auto)]
+        engine: EngineChoice,
     },
     /// Connector groups.
     #[command(subcommand)]

@@ -12,10 +12,11 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use splice_core::plane;
 
 use crate::authority::{Authority, open_store};
 use crate::backup::back_up;
-use crate::config::DataDir;
+use crate::config::{Config, DataDir};
 use crate::text::printable;
 use crate::{Error, clock};
 use commands::{Cli, Command};
@@ -52,7 +53,19 @@ fn run(cli: Cli) -> Result<Output, Error> {
                 serde_json::json!({ "data": path, "names": names }),
             )
         }
-        Command::Serve { listen, proxy } => return serve::run(data, listen, proxy),
+        Command::Serve {
+            listen,
+            proxy,
+            engine,
+        } => {
+            let config = Config {
+                data,
+                listen,
+                proxy,
+                plane: plane::Config::default(),
+            };
+            return serve::run(config, engine);
+        }
         Command::Group(command) => group::run(&data, command)?,
         Command::Key(command) => admin::key(&data, command)?,
         Command::App(command) => admin::app(&data, command)?,

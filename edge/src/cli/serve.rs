@@ -1,26 +1,39 @@
 //! `edge serve`.
 
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
 
+use log::info;
+use splice_core::calibrate::calibrate;
+use splice_core::engine::Engine;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::commands::EngineChoice;
 use super::output::Output;
-use crate::config::{Config, DataDir};
+use crate::config::Config;
 use crate::server::{Edge, Running};
 use crate::{Error, descriptors, log_sink};
 
 /// Serves until SIGTERM or SIGINT. Prints one line when ready, with the addresses in use.
-pub(super) fn run(data: DataDir, listen: SocketAddr, proxy: SocketAddr) -> Result<Output, Error> {
+pub(super) fn run(mut config: Config, engine: EngineChoice) -> Result<Output, Error> {
     log_sink::start();
+    config.plane.engine = chosen(engine);
     descriptors::raise_limit();
     let runtime = tokio::runtime::Runtime::new().map_err(Error::io("starting threads"))?;
-    runtime.block_on(serve(Config {
-        data,
-        listen,
-        proxy,
-    }))?;
+    runtime.block_on(serve(config))?;
     Ok(Output::Nothing)
+}
+
+/// The engine that carries the sessions; the faster one, if that is to be found.
+fn chosen(choice: EngineChoice) -> Engine {
+    match choice {
+        EngineChoice::Kernel => Engine::Kernel,
+        EngineChoice::User => Engine::InPlace,
+        EngineChoice::Auto => {
+            let found = calibrate();
+            info!("engine {found}");
+            found.chosen
+        }
+    }
 }
 
 async fn serve(config: Config) -> Result<(), Error> {

@@ -14,13 +14,14 @@ use connector_proto::limits::GRANT_LIFE;
 use connector_proto::message::SessionRefusal;
 use connector_proto::time::UnixSeconds;
 use log::{error, info};
+use splice_core::channel::Channel;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::acceptor::{accept_failed, watch_peer};
-use crate::broker::{Carrier, Command, Expected, Outcome, Slot, Tunnel};
+use crate::broker::{Expected, NoTunnel, Outcome, SessionId, Slot, Tunnel};
 use crate::config::{HEAD_MAX, HEAD_TIME_MAX, SESSION_OPEN_MAX, WRITE_MAX};
 use crate::relay::{Upload, relay};
 use crate::server::{Alive, Shared, stopped};
@@ -69,13 +70,15 @@ async fn serve(shared: &Arc<Shared>, mut user: TcpStream, peer: SocketAddr) {
         let name = authenticate(shared, &request).await?;
         let targets = authorise(shared, &name, &request, peer).await?;
         let session = open(shared, &name, &targets).await?;
-        Ok((request, rest, session))
+        Ok((request.form, rest, session))
     };
-    match asked.await {
-        Ok((request, rest, session)) => carry(shared, user, &request, rest, session).await,
+    // In a box, which goes when a session is there: most of a session's life needs none of it.
+    let asked = Box::pin(asked).await;
+    match asked {
+        Ok((form, rest, session)) => carry(shared, user, form, rest, session).await,
         Err(refusal) => {
             info!("{peer}: {refusal}");
-            response::send(user, &refusal).await;
+            Box::pin(response::send(user, &refusal)).await;
         }
     }
 }
@@ -87,7 +90,7 @@ struct Session {
     target: Target,
     tunnel: Arc<Tunnel>,
     slot: Slot,
-    carrier: Carrier,
+    channel: Channel,
 }
 
 /// The request, and what came with it but is not of its head.
@@ -144,23 +147,22 @@ async fn authorise(
     request: &Request,
     peer: SocketAddr,
 ) -> Result<Vec<Target>, Refusal> {
-    let (name, host, port) = (user.to_owned(), request.host.clone(), request.port);
-    let address = peer.to_string();
-    let decided = shared.store.run(move |store| {
-        let decision = store.authorise(&name, &host, port)?;
-        if let Err(denied) = decision {
-            let entry = Entry::new("session_denied")
-                .with("user", name)
-                .with("host", host)
-                .with("port", port)
-                .with("address", address)
-                .with("reason", denied_name(denied));
-            store.audit(clock::unix_now(), entry)?;
-        }
-        Ok(decision)
-    });
+    let (host, port) = (&request.host, request.port);
+    let decided = shared.store.authorise(user, host, port);
+    let decided = decided.map_err(|error| store_failed(&error))?;
+    if let Err(denied) = decided {
+        let entry = Entry::new("session_denied")
+            .with("user", user)
+            .with("host", host.as_str())
+            .with("port", port)
+            .with("address", peer.to_string())
+            .with("reason", denied_name(denied));
+        note(shared, entry)
+            .await
+            .map_err(|error| store_failed(&error))?;
+    }
     let target = format!("{}:{port}", printable(&request.host));
-    match decided.await.map_err(|error| store_failed(&error))? {
+    match decided {
         Ok(targets) => Ok(targets),
         Err(Denied::NoApplication) => {
             let detail = format!(
@@ -184,59 +186,83 @@ const fn denied_name(denied: Denied) -> &'static str {
 
 /// Picks a connector, writes the decision down, offers the session and awaits its data channel.
 async fn open(shared: &Arc<Shared>, user: &str, targets: &[Target]) -> Result<Session, Refusal> {
-    let groups: Vec<i64> = targets.iter().map(|target| target.group_id).collect();
-    let picked = shared.broker.pick_of(&groups).await;
-    let able = picked.and_then(|(place, tunnel)| Some((targets.get(place)?.clone(), tunnel)));
-    let Some((target, tunnel)) = able else {
-        let group = targets.first().map_or("", |target| &target.group);
-        let detail = format!(
-            "no connector of group {group} is connected and has room; see `edge connector list`"
-        );
-        return Err(Refusal::new(Status::Unavailable, detail));
-    };
     let mut id = [0; 16];
     getrandom::fill(&mut id)
         .map_err(|error| Refusal::new(Status::Unavailable, error.to_string()))?;
+    let groups: Vec<i64> = targets.iter().map(|target| target.group_id).collect();
+    let placed = shared.broker.place_of(&groups, id).await;
+    let (number, expected) = placed.map_err(|reason| no_tunnel(targets, &reason))?;
+    let Some(target) = targets.get(number).cloned() else {
+        return Err(no_tunnel(targets, &NoTunnel::Absent));
+    };
+    let tunnel = Arc::clone(&expected.tunnel);
     let entry = session_entry("session_granted", &id, user, &target, &tunnel);
     note(shared, entry)
         .await
         .map_err(|error| store_failed(&error))?;
-
-    let Expected { slot, outcome } = shared.broker.expect(id, tunnel.identity.id);
-    let connector = &tunnel.identity.name;
-    let lost = || {
-        let detail = format!("connector {connector} went away; try again");
-        Refusal::new(Status::BadGateway, detail)
-    };
-    if !tunnel.command(Command::Open {
-        grant: sign_grant(shared, &target, &tunnel, id)?,
-    }) {
-        return Err(lost());
-    }
-    let failed = match timeout(SESSION_OPEN_MAX, outcome).await {
-        Ok(Ok(Outcome::Attached(carrier))) => {
-            let user = user.to_owned();
+    let failed = match offer(shared, &target, expected, id).await {
+        Ok((slot, channel)) => {
             return Ok(Session {
                 id,
-                user,
+                user: user.to_owned(),
                 target,
                 tunnel,
                 slot,
-                carrier: *carrier,
+                channel: *channel,
             });
         }
-        Ok(Ok(Outcome::Refused { reason, detail })) => refused(connector, &target, reason, &detail),
-        Ok(Ok(Outcome::Lost) | Err(_)) => lost(),
-        Err(_) => {
-            let seconds = SESSION_OPEN_MAX.as_secs();
-            let detail = format!("connector {connector} did not answer within {seconds} s");
-            Refusal::new(Status::GatewayTimeout, detail)
-        }
+        Err(failed) => failed,
     };
     let entry = session_entry("session_refused", &id, user, &target, &tunnel);
     // Nothing was granted that is not written down, so a store that fails here harms nobody.
     let _ = note(shared, entry.with("reason", failed.detail())).await;
     Err(failed)
+}
+
+/// Offers the session to the connector and awaits its data channel.
+async fn offer(
+    shared: &Shared,
+    target: &Target,
+    expected: Expected,
+    id: SessionId,
+) -> Result<(Slot, Box<Channel>), Refusal> {
+    let Expected {
+        tunnel,
+        slot,
+        outcome,
+    } = expected;
+    let connector = &tunnel.identity.name;
+    let lost = || {
+        let detail = format!("connector {connector} went away; try again");
+        Refusal::new(Status::BadGateway, detail)
+    };
+    let late = |_| {
+        let seconds = SESSION_OPEN_MAX.as_secs();
+        let detail = format!("connector {connector} did not answer within {seconds} s");
+        Refusal::new(Status::GatewayTimeout, detail)
+    };
+    let deadline = Instant::now() + SESSION_OPEN_MAX;
+    // Many who come at once wait for each other here, and none is refused for it. A grant is signed when
+    // its turn has come: its time begins then.
+    let room = timeout_at(deadline, tunnel.room()).await.map_err(late)?;
+    let room = room.ok_or_else(lost)?;
+    room.send(sign_grant(shared, target, &tunnel, id)?);
+    match timeout_at(deadline, outcome).await.map_err(late)? {
+        Ok(Outcome::Attached(channel)) => Ok((slot, channel)),
+        Ok(Outcome::Refused { reason, detail }) => Err(refused(connector, target, reason, &detail)),
+        Ok(Outcome::Lost) | Err(_) => Err(lost()),
+    }
+}
+
+fn no_tunnel(targets: &[Target], reason: &NoTunnel) -> Refusal {
+    let group = targets.first().map_or("", |target| &target.group);
+    let detail = match reason {
+        NoTunnel::Absent => {
+            format!("no connector of group {group} is connected; see `edge connector list`")
+        }
+        NoTunnel::Full { .. } => format!("{reason}; add a connector to group {group}"),
+    };
+    Refusal::new(Status::Unavailable, detail)
 }
 
 fn sign_grant(
@@ -279,7 +305,7 @@ fn refused(connector: &str, target: &Target, reason: SessionRefusal, detail: &st
 async fn carry(
     shared: &Arc<Shared>,
     mut user: TcpStream,
-    request: &Request,
+    form: Form,
     mut rest: Vec<u8>,
     session: Session,
 ) {
@@ -289,7 +315,7 @@ async fn carry(
         target,
         tunnel,
         slot,
-        carrier,
+        channel,
     } = session;
     let connector = &tunnel.identity.name;
     info!(
@@ -297,7 +323,7 @@ async fn carry(
         hex(&id),
         target.application
     );
-    let (first, upload) = match &request.form {
+    let (first, upload) = match form {
         Form::Connect => {
             let greeting = b"HTTP/1.1 200 Connected\r\n\r\n";
             match timeout(WRITE_MAX, user.write_all(greeting)).await {
@@ -307,12 +333,12 @@ async fn carry(
             }
         }
         Form::Forward { head, body_len } => {
-            rest.truncate(usize::try_from(*body_len).unwrap_or(usize::MAX));
+            rest.truncate(usize::try_from(body_len).unwrap_or(usize::MAX));
             let left = body_len - rest.len() as u64;
             ([head.as_slice(), &rest].concat(), Upload::Body(left))
         }
     };
-    let end = relay(user, carrier, &first, upload, &slot.cancel).await;
+    let end = relay(&shared.plane, user, channel, first, upload, &slot).await;
     drop(slot);
     info!(
         "session {} ended: {}, {} up, {} down",
@@ -350,10 +376,7 @@ fn session_entry(
 }
 
 async fn note(shared: &Arc<Shared>, entry: Entry) -> Result<(), Error> {
-    shared
-        .store
-        .run(move |store| store.audit(clock::unix_now(), entry))
-        .await
+    shared.store.note(clock::unix_now(), entry).await
 }
 
 /// What cannot be written down is not granted.

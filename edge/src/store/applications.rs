@@ -156,18 +156,11 @@ impl Store {
         let Ok(host) = normal_host(host) else {
             return Ok(Err(Denied::NoApplication));
         };
-        let connection = self.lock();
-        let mut statement = connection.prepare(
-            "SELECT applications.name, group_id, groups.name, host, EXISTS (
-                 SELECT 1 FROM users WHERE users.name = ?3 AND (limited = 0 OR EXISTS (
-                     SELECT 1 FROM user_applications
-                     WHERE user_id = users.id AND application_id = applications.id)))
-             FROM applications JOIN groups ON groups.id = group_id
-             WHERE host = ?1 AND ?2 BETWEEN port_first AND port_last
-             ORDER BY applications.id",
-        )?;
-        let found = statement.query_map(params![host, port, user], |row| target_of(row, port))?;
-        let found: Vec<(Target, bool)> = found.collect::<Result<_, _>>()?;
+        let found: Vec<(Target, bool)> = self.look(|connection| {
+            let mut statement = connection.prepare_cached(TARGETS)?;
+            let found = statement.query_map(params![host, port, user], |row| target_of(row, port));
+            Ok(found?.collect::<Result<_, _>>()?)
+        })?;
         if found.is_empty() {
             return Ok(Err(Denied::NoApplication));
         }
@@ -182,6 +175,15 @@ impl Store {
         })
     }
 }
+
+/// What has this host and port, and whether the user may reach it.
+const TARGETS: &str = "SELECT applications.name, group_id, groups.name, host, EXISTS (
+         SELECT 1 FROM users WHERE users.name = ?3 AND (limited = 0 OR EXISTS (
+             SELECT 1 FROM user_applications
+             WHERE user_id = users.id AND application_id = applications.id)))
+     FROM applications JOIN groups ON groups.id = group_id
+     WHERE host = ?1 AND ?2 BETWEEN port_first AND port_last
+     ORDER BY applications.id";
 
 fn target_of(row: &Row<'_>, port: u16) -> rusqlite::Result<(Target, bool)> {
     let target = Target {

@@ -131,10 +131,9 @@ pub(super) fn append(
     let text = Value::Object(fields).to_string();
     let hash = chained(&last.hash, &text);
     let signature = key.sign(&hash);
-    connection.execute(
-        "INSERT INTO audit (seq, text, hash, signature) VALUES (?1, ?2, ?3, ?4)",
-        params![seq, text, hash, signature.as_ref()],
-    )?;
+    let insert = "INSERT INTO audit (seq, text, hash, signature) VALUES (?1, ?2, ?3, ?4)";
+    let mut statement = connection.prepare_cached(insert)?;
+    statement.execute(params![seq, text, hash, signature.as_ref()])?;
     Ok(())
 }
 
@@ -149,14 +148,14 @@ const FIRST: [u8; 32] = [0; 32];
 
 fn last_link(connection: &Connection) -> Result<Link, Error> {
     let query = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1";
-    let last = connection
-        .query_row(query, [], |row| {
-            Ok(Link {
-                seq: row.get(0)?,
-                hash: row.get(1)?,
-            })
+    let mut statement = connection.prepare_cached(query)?;
+    let last = statement.query_row([], |row| {
+        Ok(Link {
+            seq: row.get(0)?,
+            hash: row.get(1)?,
         })
-        .optional()?;
+    });
+    let last = last.optional()?;
     Ok(last.unwrap_or(Link {
         seq: 0,
         hash: FIRST,

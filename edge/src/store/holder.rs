@@ -35,7 +35,7 @@ impl Store {
     /// # Errors
     /// [`Error::Store`].
     pub fn holder(&self, spki: &[u8; 32]) -> Result<Holder, Error> {
-        holder(&self.lock(), spki)
+        self.look(|connection| holder(connection, spki))
     }
 
     /// What the newest certificate of a connector is worth.
@@ -62,7 +62,8 @@ pub(super) fn holder(connection: &Connection, spki: &[u8; 32]) -> Result<Holder,
          JOIN connectors ON connectors.id = connector_id
          JOIN groups ON groups.id = group_id
          WHERE certificates.spki = ?1";
-    if let Some(holder) = connection.query_row(query, [spki], holder_of).optional()? {
+    let mut statement = connection.prepare_cached(query)?;
+    if let Some(holder) = statement.query_row([spki], holder_of).optional()? {
         return Ok(holder);
     }
     let query = "SELECT 1 FROM deleted_keys WHERE spki = ?1";

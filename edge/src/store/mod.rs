@@ -17,6 +17,7 @@ pub mod groups;
 mod held;
 pub mod holder;
 pub mod keys;
+mod notes;
 pub mod ratchet;
 pub mod roots;
 mod schema;
@@ -35,12 +36,17 @@ use tokio::time::timeout;
 
 use crate::Error;
 use audit::Entry;
+use notes::Notes;
 
-/// An open store. One connection; callers take turns.
+/// An open store. One connection changes it, and callers take turns; another one looks, and waits for no
+/// commit.
 #[derive(Debug)]
 pub struct Store {
     connection: Mutex<Connection>,
+    /// Sees what is committed. A store in memory has none.
+    reader: Option<Mutex<Connection>>,
     audit_key: Ed25519KeyPair,
+    notes: Notes,
     /// One permit. Whoever waits for it does so without a thread, and no longer than [`TURN_MAX`].
     turn: Arc<Semaphore>,
 }
@@ -55,7 +61,13 @@ impl Store {
         connection.busy_timeout(BUSY_MAX)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
-        Self::prepared(connection, audit_key)
+        let mut store = Self::prepared(connection, audit_key)?;
+        let reader = Connection::open(path)?;
+        reader.pragma_update(None, "query_only", true)?;
+        // Whatever it needs it has from here on, descriptors most of all.
+        reader.query_row("SELECT count(*) FROM settings", [], |_| Ok(()))?;
+        store.reader = Some(Mutex::new(reader));
+        Ok(store)
     }
 
     /// A new store that is gone when it is dropped.
@@ -72,7 +84,9 @@ impl Store {
         schema::migrate(&mut connection)?;
         Ok(Self {
             connection: Mutex::new(connection),
+            reader: None,
             audit_key,
+            notes: Notes::default(),
             turn: Arc::new(Semaphore::new(1)),
         })
     }
@@ -164,6 +178,15 @@ impl Store {
         entry: &Entry,
     ) -> Result<(), Error> {
         audit::append(transaction, &self.audit_key, now, entry)
+    }
+
+    /// Looks something up, at once and on the thread that asks: no thread and no turn is taken for what
+    /// takes some ten microseconds. A reader of a WAL waits for no writer, nor a writer for it.
+    fn look<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
+        match &self.reader {
+            Some(reader) => work(&reader.lock().unwrap_or_else(PoisonError::into_inner)),
+            None => work(&self.lock()),
+        }
     }
 
     /// A panic while the lock was held has rolled its transaction back, so the connection is good.

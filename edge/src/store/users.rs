@@ -117,10 +117,10 @@ impl Store {
     /// # Errors
     /// [`Error::Store`].
     pub fn password_hash(&self, name: &str) -> Result<Option<String>, Error> {
-        let query = "SELECT password_hash FROM users WHERE name = ?1";
-        Ok(self
-            .lock()
-            .query_row(query, [name], |row| row.get(0))
-            .optional()?)
+        self.look(|connection| {
+            let query = "SELECT password_hash FROM users WHERE name = ?1";
+            let mut statement = connection.prepare_cached(query)?;
+            Ok(statement.query_row([name], |row| row.get(0)).optional()?)
+        })
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 
 use connector_proto::control::{Channel, ConnectorEvent};
-use connector_proto::data::OldAttaching;
+use connector_proto::data::Warming;
 use connector_proto::edge_time::Asking;
 use connector_proto::error::Error;
 use connector_proto::message::{
@@ -132,18 +132,19 @@ async fn control(tls: &mut Tls, ratchet: RatchetValue) -> io::Result<Heard> {
     })
 }
 
-/// Asks for a session that there is not, which only those hear who may ask.
+/// Waits for the word that the channel is warm.
 async fn data(tls: &mut Tls) -> io::Result<Heard> {
-    let mut attaching = OldAttaching::new(clock(), [7; 16]).unwrap();
-    say(tls, &attaching.poll_transmit().unwrap()).await?;
-    let mut bytes = Vec::new();
-    tls.read_to_end(&mut bytes).await?;
-    match attaching.handle_input(&mut bytes.as_slice()) {
-        Err(Error::PeerClosed {
-            code: CloseCode::UnknownSession,
-        }) => Ok(Heard::Served(None)),
-        Err(Error::PeerClosed { code }) => Ok(Heard::Closed(code)),
-        other => panic!("{other:?} of {bytes:?}"),
+    let mut warming = Warming::new(clock());
+    let mut buffer = [0; 256];
+    loop {
+        let len = tls.read(&mut buffer).await?;
+        assert_ne!(len, 0, "closed without an answer");
+        match warming.handle_input(&buffer[..len]) {
+            Ok(true) => return Ok(Heard::Served(None)),
+            Ok(false) => {}
+            Err(Error::PeerClosed { code }) => return Ok(Heard::Closed(code)),
+            Err(error) => panic!("{error}"),
+        }
     }
 }
 

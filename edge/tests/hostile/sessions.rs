@@ -4,18 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_proto::control::{Channel, ConnectorEvent, ConnectorSide};
-use connector_proto::data::OldAttaching;
-use connector_proto::error::Error;
 use connector_proto::grant;
-use connector_proto::message::{ALPN_DATA, CloseCode};
+use connector_proto::message::CloseCode;
+use splice_core::channel::ALERT_REFUSED;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use crate::certificates::gone;
+use crate::shared::harness::data::Said;
 use crate::shared::harness::{
-    HOST, Identity, PASSWORD, PORT, TestEdge, Tls, USER, attach, authorization, clock, next_event,
-    now, proxy_connect, soon,
+    HOST, Identity, PASSWORD, PORT, TestEdge, Tls, Turned, USER, authorization, next_event, now,
+    proxy_connect, soon,
 };
 
 /// For how long a session is offered, and some more.
@@ -31,17 +31,22 @@ async fn a_session_is_carried_by_the_connector_it_was_offered_to_and_once() {
     // Of the same group; not connected, so that it is offered nothing.
     let thief = edge.enrolled().await;
     let (user, session) = offered(&edge, &victim, &mut tunnel).await;
-    assert_eq!(refused(&edge, &thief, session).await, UNKNOWN);
-    let _carrier = attach(&victim, edge.address(), session).await.unwrap();
+    assert!(is_refused(&edge, &thief, session).await);
+    let _carrier = victim.attach(edge.address(), session).await;
     let (status, user) = user.await.unwrap();
     assert_eq!(status, 200);
     for again in [&victim, &thief] {
-        assert_eq!(refused(&edge, again, session).await, UNKNOWN);
+        assert!(is_refused(&edge, again, session).await);
+    }
+    // Nor is the thief's channel the one with which it goes on, nor one of the victim's out of turn.
+    for (who, channel) in [(&thief, 1), (&victim, 2), (&victim, u32::MAX)] {
+        let warm = who.warm_up(edge.address()).await.unwrap();
+        assert!(warm.attach(session, channel).await.refused().await);
     }
     // Nor when it is over.
     drop(user);
     for again in [&victim, &thief] {
-        assert_eq!(refused(&edge, again, session).await, UNKNOWN);
+        assert!(is_refused(&edge, again, session).await);
     }
 }
 
@@ -59,7 +64,7 @@ async fn a_connector_that_comes_too_late_for_a_session_is_too_late() {
     let answered = tokio::time::timeout(OFFERED_MAX, user.read_to_string(&mut answer));
     answered.await.unwrap().unwrap();
     assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
-    assert_eq!(refused(&edge, &connector, session).await, UNKNOWN);
+    assert!(is_refused(&edge, &connector, session).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,16 +73,16 @@ async fn a_connector_that_was_revoked_takes_up_no_session_that_it_was_offered_be
     let connector = edge.enrolled().await;
     let mut tunnel = connector.connect(edge.address()).await;
     // This one is authenticated while the connector may still do everything.
-    let early = connector.dial(edge.address(), ALPN_DATA).await.unwrap();
-    let (user, session) = offered(&edge, &connector, &mut tunnel).await;
+    let early = connector.warm_up(edge.address()).await.unwrap();
+    let (user, _) = offered(&edge, &connector, &mut tunnel).await;
     // As a command does it: in another process.
     let command = edge::authority::open_store(&edge::config::DataDir::new(&edge.dir)).unwrap();
     command.revoke_connector(connector.name(), now()).unwrap();
-    let code = refused(&edge, &connector, session).await;
-    assert_eq!(code, CloseCode::Revoked);
-    // Its tunnel ends, and with it everything that it was offered.
+    let turned = connector.warm_up(edge.address()).await.err();
+    assert!(matches!(turned, Some(Turned::Away(CloseCode::Revoked))));
+    // Its tunnel ends, and with it everything that it was offered, and its warm channels.
     gone(&edge, &connector).await;
-    assert_eq!(take_up(early, session).await.err(), Some(UNKNOWN));
+    assert!(soon("the end of the channel", early.ended()).await);
     let (status, _) = soon("the user's answer", user).await.unwrap();
     assert_eq!(status, 502);
 }
@@ -87,21 +92,23 @@ async fn a_session_that_a_revoked_connector_took_up_at_the_last_moment_ends_with
     let edge = Arc::new(TestEdge::start().await);
     let connector = edge.enrolled().await;
     let mut tunnel = connector.connect(edge.address()).await;
-    let early = connector.dial(edge.address(), ALPN_DATA).await.unwrap();
+    let early = connector.warm_up(edge.address()).await.unwrap();
     let (user, session) = offered(&edge, &connector, &mut tunnel).await;
     let command = edge::authority::open_store(&edge::config::DataDir::new(&edge.dir)).unwrap();
     command.revoke_connector(connector.name(), now()).unwrap();
+    let mut carrier = early.attach(session, 0).await;
     // Either it is too late, or what it took up is taken away.
-    if let Ok(_carrier) = take_up(early, session).await {
-        let (status, mut user) = user.await.unwrap();
-        assert_eq!(status, 200);
-        let end = soon("the reset", user.read_u8()).await;
-        assert!(end.is_err());
+    let end = soon("the end", carrier.reading.next()).await;
+    assert!(
+        matches!(end, Ok(Said::Alert(ALERT_REFUSED)) | Err(_)),
+        "{end:?}"
+    );
+    let (status, mut user) = user.await.unwrap();
+    if status == 200 {
+        assert!(soon("the reset", user.read_u8()).await.is_err());
     }
     gone(&edge, &connector).await;
 }
-
-const UNKNOWN: CloseCode = CloseCode::UnknownSession;
 
 /// A user who waits for the application, and the session that the connector is offered for it.
 async fn offered(
@@ -136,27 +143,11 @@ async fn offer(
     grant::verify(&bytes, key, id, now()).unwrap().session
 }
 
-/// Why the connector does not get the session.
-async fn refused(edge: &TestEdge, connector: &Identity, session: SessionId) -> CloseCode {
-    let tls = connector.dial(edge.address(), ALPN_DATA).await.unwrap();
-    take_up(tls, session).await.unwrap_err()
-}
-
-/// Asks for a session on a data channel; the channel is the session's after it.
-async fn take_up(mut tls: Tls, session: SessionId) -> Result<Tls, CloseCode> {
-    let mut attaching = OldAttaching::new(clock(), session).unwrap();
-    let asked = attaching.poll_transmit().unwrap();
-    tls.write_all(&asked).await.unwrap();
-    tls.flush().await.unwrap();
-    let mut buffer = [0; 256];
-    loop {
-        let len = soon("the answer", tls.read(&mut buffer)).await.unwrap();
-        assert_ne!(len, 0, "closed without a word");
-        match attaching.handle_input(&mut &buffer[..len]) {
-            Ok(false) => {}
-            Ok(true) => return Ok(tls),
-            Err(Error::PeerClosed { code }) => return Err(code),
-            Err(error) => panic!("{error}"),
-        }
-    }
+/// Whether the connector does not get the session.
+async fn is_refused(edge: &TestEdge, connector: &Identity, session: SessionId) -> bool {
+    connector
+        .attach(edge.address(), session)
+        .await
+        .refused()
+        .await
 }

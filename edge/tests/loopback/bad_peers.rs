@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_proto::control::ConnectorEvent;
-use connector_proto::data::OldAttaching;
+use connector_proto::data::{self, Warming};
 use connector_proto::error::Error;
-use connector_proto::message::{ALPN_CONTROL, ALPN_DATA, ALPN_ENROL, CloseCode};
+use connector_proto::message::{ALPN_CONTROL, ALPN_ENROL, CloseCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::harness::{
-    Conduct, HOST, PORT, TestConnector, TestEdge, Tls, attach, clock, dial, echo_application,
+    Conduct, HOST, PORT, TestConnector, TestEdge, Tls, clock, dial, echo_application,
     proxy_connect, soon,
 };
 
@@ -95,16 +95,24 @@ async fn a_stranger_that_sends_more_than_16_kib_is_cut_off_before_its_time_is_ov
 async fn a_data_channel_without_a_session_that_waits_for_it_is_refused() {
     let edge = TestEdge::start().await;
     let identity = edge.enrolled().await;
-    let refused = attach(&identity, edge.address(), [9; 16]).await.err();
-    assert_eq!(
-        refused,
-        Some(Error::PeerClosed {
-            code: CloseCode::UnknownSession
-        })
-    );
-    let mut tls = identity.dial(edge.address(), ALPN_DATA).await.unwrap();
-    tls.write_all(b"\0\0\0\x02\x02\x02").await.unwrap();
-    assert_eq!(farewell(&mut tls).await, Some(CloseCode::UnexpectedMessage));
+    let stream = identity.attach(edge.address(), [9; 16]).await;
+    assert!(stream.refused().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_warm_channel_that_breaks_the_protocol_is_refused_by_an_alert() {
+    let edge = TestEdge::start().await;
+    let identity = edge.enrolled().await;
+    for (what, bytes, _) in MALFORMED {
+        let mut warm = identity.warm_up(edge.address()).await.unwrap();
+        warm.say(bytes).await.unwrap();
+        assert!(warm.into_stream().refused().await, "{what}");
+    }
+    // Bytes of a session in the same record as its name.
+    let mut warm = identity.warm_up(edge.address()).await.unwrap();
+    let attach = [data::attach([9; 16], 0), b"early".to_vec()].concat();
+    warm.say(&attach).await.unwrap();
+    assert!(warm.into_stream().refused().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,8 +148,7 @@ async fn farewell(tls: &mut Tls) -> Option<CloseCode> {
     soon("the farewell", tls.read_to_end(&mut bytes))
         .await
         .ok()?;
-    let mut attaching = OldAttaching::new(clock(), [0; 16]).unwrap();
-    match attaching.handle_input(&mut bytes.as_slice()) {
+    match Warming::new(clock()).handle_input(&bytes) {
         Err(Error::PeerClosed { code }) => Some(code),
         other => panic!("{other:?} of {bytes:?}"),
     }

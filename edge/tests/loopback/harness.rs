@@ -1,6 +1,7 @@
 //! What the stories are told with: an edge in a directory of its own, connectors, applications.
 
 mod connector;
+pub mod data;
 pub mod program;
 pub mod tls;
 mod user;
@@ -19,11 +20,13 @@ use edge::store::Store;
 use edge::store::keys::KeyOrder;
 use edge::store::users::NewUser;
 use edge::{Config, Edge, Running, passwords};
+use splice_core::plane;
 
 pub use connector::{
-    Conduct, FINGERPRINT, Identity, Machine, TestConnector, attach, enrol, enrol_without_hearing,
+    Conduct, FINGERPRINT, Identity, Machine, TestConnector, enrol, enrol_without_hearing,
     next_event,
 };
+pub use data::{Turned, warm_up, warm_up_saying};
 pub use program::Program;
 pub use tls::{Tls, dial};
 pub use user::{
@@ -64,10 +67,16 @@ pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 pub struct TestEdge {
     pub dir: PathBuf,
     pub running: Option<Running>,
+    plane: plane::Config,
 }
 
 impl TestEdge {
     pub async fn start() -> Self {
+        Self::start_with(plane::Config::default()).await
+    }
+
+    /// With sessions that are carried like this.
+    pub async fn start_with(plane: plane::Config) -> Self {
         let mut random = [0; 8];
         getrandom::fill(&mut random).unwrap();
         let name = format!("edge-loopback-{:016x}", u64::from_be_bytes(random));
@@ -75,7 +84,11 @@ impl TestEdge {
         let store = Authority::create(&DataDir::new(&dir), &[EDGE_NAME.into()]).unwrap();
         furnish(&store);
         drop(store);
-        let mut edge = Self { dir, running: None };
+        let mut edge = Self {
+            dir,
+            running: None,
+            plane,
+        };
         edge.start_again(any_port()).await;
         edge
     }
@@ -85,6 +98,7 @@ impl TestEdge {
             data: DataDir::new(&self.dir),
             listen,
             proxy: any_port(),
+            plane: self.plane,
         };
         self.running = Some(Edge::start(config).await.unwrap());
     }

@@ -34,6 +34,7 @@ impl Machine {
             edge: self.hub.settings().edge.clone(),
             fingerprint,
             version: text(&self.build.version),
+            engine: self.hub.settings().engine.unwrap_or_default(),
         };
         let descriptors: Vec<OwnedFd> = state.into_iter().chain(tpm).collect();
         self.send(Service::Connector, SLOT_START, &start, descriptors)?;

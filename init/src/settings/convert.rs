@@ -3,9 +3,9 @@
 
 use std::fmt::Display;
 
-use connector_proto::local::{Ipv6Setting, Settings, StaticIpv4, Text, TimeServer};
+use connector_proto::local::{EngineSetting, Ipv6Setting, Settings, StaticIpv4, Text, TimeServer};
 use ovf::settings::{self, Ipv4Static, Ipv6Settings};
-use ovf::value::ServerName;
+use ovf::value::{EngineChoice, ServerName};
 
 use super::Minted;
 
@@ -26,6 +26,7 @@ pub fn convert(read: settings::Settings) -> (Settings, Minted) {
         resolvers: read.resolvers.into_iter().take(4).collect(),
         ntp: read.ntp.iter().filter_map(time_server).take(4).collect(),
         proxy: read.proxy.as_ref().and_then(text),
+        engine: read.engine.map(engine),
     };
     (settings, minted)
 }
@@ -47,6 +48,14 @@ const fn ipv6(given: Ipv6Settings) -> Ipv6Setting {
             prefix_len: subnet.prefix_bits(),
             gateway,
         },
+    }
+}
+
+const fn engine(choice: EngineChoice) -> EngineSetting {
+    match choice {
+        EngineChoice::Auto => EngineSetting::Auto,
+        EngineChoice::Kernel => EngineSetting::Kernel,
+        EngineChoice::User => EngineSetting::User,
     }
 }
 
@@ -90,6 +99,7 @@ mod tests {
             ("outgate.gateway6", "fe80::1"),
             ("outgate.vlan", "7"),
             ("outgate.proxy", "proxy.example.com:3128"),
+            ("outgate.engine", "kernel"),
             ("outgate.name", "mumbai-01"),
             ("outgate.mac", "00:50:56:01:02:0f"),
         ]);
@@ -121,6 +131,7 @@ mod tests {
         );
         assert_eq!(settings.vlan, Some(7));
         assert_eq!(settings.proxy.as_deref(), Some("proxy.example.com:3128"));
+        assert_eq!(settings.engine, Some(EngineSetting::Kernel));
         assert_eq!(minted.name.as_deref(), Some("mumbai-01"));
         assert_eq!(minted.mac, Some([0, 0x50, 0x56, 1, 2, 15]));
     }

@@ -1,6 +1,6 @@
 //! What all places say together, and in words. Pure.
 
-use connector_proto::local::{Ipv6Setting, Settings, StaticIpv4, Text};
+use connector_proto::local::{EngineSetting, Ipv6Setting, Settings, StaticIpv4, Text};
 
 use super::check::is_sound;
 use super::{FromSettings, Minted, Place};
@@ -130,6 +130,7 @@ fn parts(settings: &Settings) -> Vec<String> {
         resolvers,
         ntp,
         proxy,
+        engine,
     } = settings;
     let mut parts = Vec::new();
     parts.extend(vlan.map(|vlan| format!("VLAN {vlan}")));
@@ -158,6 +159,14 @@ fn parts(settings: &Settings) -> Vec<String> {
     parts.extend(listed("DNS", resolvers));
     parts.extend(listed("NTP", ntp));
     parts.extend(proxy.as_ref().map(|proxy| format!("proxy {proxy}")));
+    parts.extend(engine.map(|engine| {
+        let name = match engine {
+            EngineSetting::Auto => "auto",
+            EngineSetting::Kernel => "kernel",
+            EngineSetting::User => "user",
+        };
+        format!("engine {name}")
+    }));
     parts.extend(hostname.as_ref().map(|name| format!("host name {name}")));
     parts
 }

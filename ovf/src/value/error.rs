@@ -22,6 +22,7 @@ pub(crate) enum Problem {
     Address,
     ConnectorName,
     Credentials,
+    Engine,
     Gateway6,
     Ipv6,
     List { entries: usize, max: usize },
@@ -77,6 +78,7 @@ impl fmt::Display for ValueError {
                 "user and password do not belong here; type host:port, and the console asks for \
                  them when the proxy does"
             ),
+            Problem::Engine => write!(f, "no engine; type auto, kernel or user"),
             Problem::Gateway6 => write!(
                 f,
                 "not an IPv6 address of a router; type one like fe80::1 or 2001:db8::1"

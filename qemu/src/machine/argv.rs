@@ -64,6 +64,14 @@ impl Machine {
         if let Some(name) = &self.snapshot {
             argv.pair("-loadvm", name);
         }
+        if let Some(plugin) = &self.plugin {
+            let argument = format!(",{}=", plugin.argument);
+            let (path, value) = (escaped(&plugin.path), escaped(&plugin.value));
+            argv.pair("-plugin", join(&[&path, argument.as_ref(), &value]));
+        }
+        if self.clock_counts_instructions {
+            argv.pair("-icount", "shift=0");
+        }
         argv.0
     }
 

@@ -35,7 +35,9 @@ fn a_full_machine_yields_exactly_this_command_line() {
 -device tpm-tis,tpmdev=tpm0
 -device i6300esb
 -action watchdog=reset
--loadvm before";
+-loadvm before
+-plugin /vm/count.so,counts=/vm/a,,b
+-icount shift=0";
     assert_eq!(lines(&full()), expected);
 }
 
@@ -199,6 +201,12 @@ fn full() -> Machine {
         watchdog: true,
         uuid: Some("4f757467-6174-6500-8000-000000000001".into()),
         restart_on_reset: false,
+        plugin: Some(Plugin {
+            path: "/vm/count.so".into(),
+            argument: "counts".into(),
+            value: "/vm/a,b".into(),
+        }),
+        clock_counts_instructions: true,
     }
 }
 

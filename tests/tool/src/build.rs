@@ -71,9 +71,25 @@ fn static_build(name: &str, packages: &[&str]) -> Result<PathBuf, Failed> {
     Ok(target_dir.join(TARGET).join(PROFILE))
 }
 
-/// Builds the test agent, which runs in test VMs only.
+/// Builds what runs in test VMs only: the test agent, and the cases of the splice core.
 pub fn agent() -> Result<(), Failed> {
-    static_build("build of the test agent", &["agent"]).map(drop)
+    static_build("build of what test VMs run", &["agent", "guest"]).map(drop)
+}
+
+/// Builds the connector as it is in the image; returns where it is.
+pub fn connector() -> Result<PathBuf, Failed> {
+    let folder = static_build("build of the connector", &["appliance"])?;
+    Ok(folder.join("connector"))
+}
+
+/// Builds packages for the host as people run them; returns the folder they are in.
+pub fn release(packages: &[&str]) -> Result<PathBuf, Failed> {
+    let mut command = cargo(&["build", "--quiet", "--release"]);
+    for package in packages {
+        command.args(["-p", package]);
+    }
+    step::run(&format!("build of {}", packages.join(", ")), &mut command)?;
+    Ok(target_dir().join("release"))
 }
 
 /// Static linking, and no path of this machine in the binaries: the image is to be the same

@@ -1,4 +1,4 @@
-//! The project's commands: `cargo demo`, `cargo verify`, `cargo image`, `cargo vm`.
+//! The project's commands: `cargo demo`, `cargo verify`, `cargo image`, `cargo vm`, `cargo bench-tunnel`.
 //!
 //! Needs nothing but std, so that it can install what everything else needs before that is built.
 
@@ -6,6 +6,7 @@
 
 use std::process::ExitCode;
 
+mod bench;
 mod build;
 mod packages;
 mod rebuild;
@@ -25,7 +26,8 @@ usage: cargo demo [-- --auto]    boots an appliance beside a demo application an
        cargo image verify FILE   says what an artefact is, and checks it
        cargo image rebuild --check SHA256SUMS
                                  builds this checkout from nothing and compares it with a release
-       cargo vm [-- ARGS]        boots the image with its console on this terminal";
+       cargo vm [-- ARGS]        boots the image with its console on this terminal
+       cargo bench-tunnel [ARGS] measures Outgate beside its peers on this machine";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
     // `cargo demo -- --auto`: the alias hands the separator on.
     let arguments: Vec<String> = arguments.filter(|argument| argument != "--").collect();
     let result = match command.as_str() {
+        "bench-tunnel" => return bench::run(&arguments),
         "demo" => demo(&arguments),
         "image" => image(&arguments),
         "verify" => return verify::run(&arguments),

@@ -103,9 +103,16 @@ const PACKAGES: &[(&str, &str)] = &[
 
 /// Installs what is missing; without the rights to do so it says which command does.
 pub fn ensure(needs: Needs) -> Result<(), Failed> {
-    let missing: Vec<&(&str, &str)> = PACKAGES
-        .iter()
-        .filter(|(_, reason)| needs == Needs::All || !reason.starts_with("tests:"))
+    let is_needed = |reason: &str| needs == Needs::All || !reason.starts_with("tests:");
+    ensure_these(PACKAGES.iter().filter(|(_, reason)| is_needed(reason)))
+}
+
+/// The same of any packages, named with their reasons.
+pub fn ensure_these<'a>(
+    packages: impl IntoIterator<Item = &'a (&'a str, &'a str)>,
+) -> Result<(), Failed> {
+    let missing: Vec<&(&str, &str)> = packages
+        .into_iter()
         .filter(|(package, _)| !is_installed(package))
         .collect();
     if missing.is_empty() {

@@ -1,4 +1,4 @@
-//! Debian packages of servers that tests meet: unpacked into `target/foreign`, never installed.
+//! Debian packages of servers that tests and benchmarks meet: unpacked below `target`, never installed.
 //!
 //! Installed, they would run as services of this computer, one would replace its time server, and
 //! AppArmor would keep the rest out of the tests' folders. Root is not needed for any of it.
@@ -28,13 +28,20 @@ const SERVERS: &[(&str, &str)] = &[
     ("unbound", "a DNS server that recurses"),
 ];
 
-/// Unpacks what was not unpacked before.
+/// Unpacks the servers that tests meet, unless that was done before.
+///
+/// # Errors
+/// As [`unpack`].
+pub fn ensure() -> Result<(), Failed> {
+    unpack(&build::target_dir().join("foreign"), SERVERS)
+}
+
+/// Unpacks packages, named with their reasons, into `root` of `folder`, unless that was done before.
 ///
 /// # Errors
 /// [`Failed`], when apt knows a package not or cannot fetch it.
-pub fn ensure() -> Result<(), Failed> {
-    let folder = build::target_dir().join("foreign");
-    let wanted: String = SERVERS
+pub fn unpack(folder: &Path, packages: &[(&str, &str)]) -> Result<(), Failed> {
+    let wanted: String = packages
         .iter()
         .map(|(name, _)| format!("{name}\n"))
         .collect();
@@ -42,10 +49,10 @@ pub fn ensure() -> Result<(), Failed> {
     if fs::read_to_string(&stamp).is_ok_and(|unpacked| unpacked == wanted) {
         return Ok(());
     }
-    let names = match missing() {
+    let names = match missing(packages) {
         Ok(names) => names,
         Err(first) => packages::update()
-            .and_then(|()| missing())
+            .and_then(|()| missing(packages))
             .map_err(|_| first)?,
     };
     let (archives, root) = (folder.join("packages"), folder.join("root"));
@@ -60,7 +67,7 @@ pub fn ensure() -> Result<(), Failed> {
         download.args(["-o", "APT::Sandbox::User=root", "download"]);
         download.args(&names).current_dir(&archives);
         step::run(
-            "download of servers for tests",
+            "download of Debian packages to unpack",
             download.stdout(Stdio::null()),
         )?;
     }
@@ -74,9 +81,9 @@ pub fn ensure() -> Result<(), Failed> {
 
 /// The packages with all that they depend on, less what is installed. Each for itself: some of them
 /// cannot be installed together.
-fn missing() -> Result<Vec<String>, Failed> {
+fn missing(packages: &[(&str, &str)]) -> Result<Vec<String>, Failed> {
     let mut names = Vec::new();
-    for (server, _) in SERVERS {
+    for (server, _) in packages {
         let mut simulate = packages::apt();
         simulate.args(["install", "--simulate", "--no-install-recommends", server]);
         let output = simulate.output().map_err(|error| Failed {

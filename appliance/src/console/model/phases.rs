@@ -111,6 +111,13 @@ impl Model {
                 if let Some(sentence) = status.recognised.and_then(sentence::recognised) {
                     say(sentence.to_owned());
                 }
+                let engine = status.is_kernel_engine;
+                if engine != self.engine_said {
+                    self.engine_said = engine;
+                    if let Some(is_kernel) = engine {
+                        say(sentence::engine(is_kernel).to_owned());
+                    }
+                }
                 self.forget_typed();
             }
             Phase::Stuck { .. } => self.forget_typed(),

@@ -125,6 +125,18 @@ pub const fn recognised(verdict: Verdict) -> Option<&'static str> {
     }
 }
 
+/// What carries the bytes of sessions.
+#[must_use]
+pub const fn engine(is_kernel: bool) -> &'static str {
+    if is_kernel {
+        "Sessions are carried by the kernel's TLS. The setting outgate.engine = user has the connector \
+         carry them itself."
+    } else {
+        "Sessions are carried by the connector itself. The setting outgate.engine = kernel has the \
+         kernel's TLS carry them."
+    }
+}
+
 /// What the firewall team is to do when something answers in the edge's place.
 #[must_use]
 pub fn bypass(edge: &str) -> String {

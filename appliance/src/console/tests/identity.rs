@@ -116,6 +116,25 @@ fn what_the_edge_took_the_machine_for_is_said_when_it_is_connected() {
 }
 
 #[test]
+fn what_carries_sessions_is_said_when_it_is_connected_and_when_that_changes() {
+    let mut operator = Operator::new();
+    for (is_kernel, times) in [(true, 1), (true, 1), (false, 1)] {
+        operator.is_kernel_engine = Some(is_kernel);
+        operator.status(connecting(1, "", false));
+        operator.status(connected());
+        operator.repeat_status(connected());
+        let history = history(&operator, 0);
+        assert_eq!(
+            history.matches("by the kernel's TLS.").count(),
+            1,
+            "{history}"
+        );
+        let own = history.matches("by the connector itself.").count();
+        assert_eq!(own, usize::from(!is_kernel) * times, "{history}");
+    }
+}
+
+#[test]
 fn who_answers_in_the_edges_place_is_named_with_the_rule_for_the_firewall() {
     let rule = "For the firewall team: exempt TCP 443 to edge.example from TLS inspection";
     let mut operator = Operator::asked_for_key();

@@ -77,6 +77,7 @@ struct Operator {
     recognised: Option<Verdict>,
     foreign_issuer: Option<IssuerText>,
     certificate_left_h: Option<u16>,
+    is_kernel_engine: Option<bool>,
     bytes_up: u64,
     /// As the connector does, the beginning of a phase is that of its kind.
     since_us: u64,
@@ -96,6 +97,7 @@ impl Operator {
             recognised: None,
             foreign_issuer: None,
             certificate_left_h: None,
+            is_kernel_engine: None,
             bytes_up: 14_000_000,
             since_us: 0,
             phase_kind: None,
@@ -156,6 +158,7 @@ impl Operator {
             recognised: self.recognised,
             foreign_issuer: self.foreign_issuer.clone(),
             certificate_left_h: self.certificate_left_h,
+            is_kernel_engine: self.is_kernel_engine,
             sessions: 2,
             sessions_total: 5,
             bytes_up: self.bytes_up,

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use connector_proto::control::{Channel, ConnectorEvent as ControlEvent, ConnectorSide};
-use connector_proto::data::OldAttaching;
 use connector_proto::derive::EnrolSecrets;
 use connector_proto::enrol::{Connector as Enrolling, ConnectorEvent};
 use connector_proto::grant;
@@ -16,11 +15,13 @@ use connector_proto::message::{
 };
 use connector_proto::record;
 use rcgen::{CertificateParams, KeyPair};
+use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
-use super::tls::dial_trusting;
+use super::data::{DataStream, Said, Turned, WarmChannel, warm_up};
+use super::tls::{config, connect};
 use super::{EDGE_NAME, HOST, PORT, TestEdge, Tls, clock, dial, now, soon, until};
 
 /// A machine: its key, made before it enrols, its hardware, and what it keeps on its disk.
@@ -92,6 +93,28 @@ impl Identity {
 
     /// A mutually authenticated connection that trusts the pinned CAs only.
     pub async fn dial(&self, edge: SocketAddr, alpn: &[u8]) -> io::Result<Tls> {
+        connect(edge, alpn, self.config()).await
+    }
+
+    /// How data channels are dialled. What dials with the same one resumes what it had before.
+    pub fn data_config(&self) -> Arc<ClientConfig> {
+        let mut config = self.config();
+        config.alpn_protocols = vec![ALPN_DATA.to_vec()];
+        config.enable_secret_extraction = true;
+        Arc::new(config)
+    }
+
+    /// A data channel that waits for its session.
+    pub async fn warm_up(&self, edge: SocketAddr) -> Result<WarmChannel, Turned> {
+        warm_up(edge, self.data_config()).await
+    }
+
+    /// A data channel for a session.
+    pub async fn attach(&self, edge: SocketAddr, session: [u8; 16]) -> DataStream {
+        self.warm_up(edge).await.unwrap().attach(session, 0).await
+    }
+
+    fn config(&self) -> ClientConfig {
         let certificate = self.enrolment.certificate.clone();
         let key = self.machine.key.serialized_der().to_vec();
         let told = self.machine.roots.lock().unwrap().clone();
@@ -99,7 +122,7 @@ impl Identity {
         if cas.is_empty() {
             cas.push(&self.enrolment.ca);
         }
-        dial_trusting(edge, alpn, &cas, Some((certificate, key))).await
+        config(&cas, Some((certificate, key)))
     }
 
     /// A control channel up to the answer to the greeting.
@@ -115,8 +138,20 @@ impl Identity {
 
     /// A control channel up to the edge's being ready to offer sessions.
     pub async fn connect(&self, edge: SocketAddr) -> (Tls, Channel<ConnectorSide>) {
+        self.connect_carrying(edge, None).await
+    }
+
+    /// The same, of a connector that says how many sessions it carries.
+    pub async fn connect_carrying(
+        &self,
+        edge: SocketAddr,
+        capacity: Option<u32>,
+    ) -> (Tls, Channel<ConnectorSide>) {
         let (mut tls, mut channel, event) = self.greet(edge).await;
         assert!(matches!(event, ControlEvent::Welcomed { .. }), "{event:?}");
+        if let Some(capacity) = capacity {
+            channel.announce_capacity(capacity).unwrap();
+        }
         let settling = async {
             loop {
                 let event = next_event(&mut tls, &mut channel).await.unwrap();
@@ -284,8 +319,18 @@ pub enum Conduct {
 impl TestConnector {
     /// Connects and returns once the edge offers it sessions.
     pub async fn start(edge: &TestEdge, identity: Arc<Identity>, conduct: Conduct) -> Self {
+        Self::start_carrying(edge, identity, conduct, None).await
+    }
+
+    /// The same, of a connector that says how many sessions it carries.
+    pub async fn start_carrying(
+        edge: &TestEdge,
+        identity: Arc<Identity>,
+        conduct: Conduct,
+        capacity: Option<u32>,
+    ) -> Self {
         let address = edge.address();
-        let (mut tls, mut channel) = identity.connect(address).await;
+        let (mut tls, mut channel) = identity.connect_carrying(address, capacity).await;
         let (stop, mut stopped) = watch::channel(false);
         let (sender, events) = mpsc::unbounded_channel();
         let name = identity.name().to_owned();
@@ -312,6 +357,7 @@ impl TestConnector {
                     Ok(None | Some(ControlEvent::Ratchet { .. } | ControlEvent::Trust { .. })) => {}
                     Ok(Some(
                         event @ (ControlEvent::PathProven
+                        | ControlEvent::Succeed { .. }
                         | ControlEvent::Recognised { .. }
                         | ControlEvent::Welcomed { .. }),
                     )) => panic!("{event:?}"),
@@ -346,46 +392,29 @@ async fn carry(identity: Arc<Identity>, edge: SocketAddr, session: [u8; 16], con
         Conduct::Truncate(_) => None,
         Conduct::Serve(address) => Some(TcpStream::connect(address).await.unwrap()),
     };
-    let (mut tls, early) = attach(&identity, edge, session).await.unwrap();
+    let DataStream {
+        mut reading,
+        mut writing,
+    } = identity.attach(edge, session).await;
     if let Conduct::Truncate(bytes) = conduct {
-        tls.write_all(bytes).await.unwrap();
-        tls.flush().await.unwrap();
+        writing.write_all(bytes).await.unwrap();
         return;
     }
-    let (mut from_edge, mut to_edge) = tokio::io::split(tls);
     let (mut from_app, mut to_app) = application.unwrap().into_split();
     let upward = async {
-        to_app.write_all(&early).await?;
-        tokio::io::copy(&mut from_edge, &mut to_app).await?;
+        while let Said::Bytes(bytes) = reading.next().await? {
+            to_app.write_all(&bytes).await?;
+        }
         to_app.shutdown().await
     };
     let downward = async {
-        tokio::io::copy(&mut from_app, &mut to_edge).await?;
-        to_edge.shutdown().await
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            match from_app.read(&mut buffer).await? {
+                0 => return writing.close_notify().await,
+                len => writing.write_all(&buffer[..len]).await?,
+            }
+        }
     };
     let _ = tokio::join!(upward, downward);
-}
-
-/// A data channel for a session, and bytes that came with the consent.
-pub async fn attach(
-    identity: &Identity,
-    edge: SocketAddr,
-    session: [u8; 16],
-) -> Result<(Tls, Vec<u8>), connector_proto::error::Error> {
-    let mut tls = identity.dial(edge, ALPN_DATA).await.unwrap();
-    let mut attaching = OldAttaching::new(clock(), session).unwrap();
-    while let Some(bytes) = attaching.poll_transmit() {
-        tls.write_all(&bytes).await.unwrap();
-    }
-    tls.flush().await.unwrap();
-    let mut buffer = [0; 4096];
-    loop {
-        let len = soon("the consent", tls.read(&mut buffer)).await.unwrap();
-        assert_ne!(len, 0, "closed without a word");
-        let mut bytes = &buffer[..len];
-        if attaching.handle_input(&mut bytes)? {
-            let early = bytes.to_vec();
-            return Ok((tls, early));
-        }
-    }
 }

@@ -33,6 +33,11 @@ pub async fn dial_trusting(
     cas: &[&[u8]],
     certificate: Option<(Vec<u8>, Vec<u8>)>,
 ) -> io::Result<Tls> {
+    connect(edge, alpn, config(cas, certificate)).await
+}
+
+/// How a client connects. `cas`: the issuers trusted; without any each certificate is taken.
+pub fn config(cas: &[&[u8]], certificate: Option<(Vec<u8>, Vec<u8>)>) -> ClientConfig {
     let builder = ClientConfig::builder_with_provider(default_provider().into())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap();
@@ -47,7 +52,7 @@ pub async fn dial_trusting(
         }
         builder.with_root_certificates(roots)
     };
-    let config = match certificate {
+    match certificate {
         Some((certificate, key)) => {
             let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key));
             builder
@@ -55,8 +60,7 @@ pub async fn dial_trusting(
                 .unwrap()
         }
         None => builder.with_no_client_auth(),
-    };
-    connect(edge, alpn, config).await
+    }
 }
 
 /// A TLS connection to the edge by these rules.
