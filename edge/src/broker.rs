@@ -237,7 +237,7 @@ impl Broker {
         connector: &ConnectorId,
         attach: &Attach,
         channel: Channel,
-        succeed: impl FnOnce(SessionKey, Channel),
+        succeed: impl FnMut(SessionKey, Channel),
     ) -> Option<Channel> {
         if attach.channel > 0 {
             let mut sessions = self.sessions();
@@ -366,8 +366,8 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// Notes that the session is on the data plane. A successor that came before goes there by `succeed`.
-    pub(crate) fn set_carried(&self, key: SessionKey, succeed: impl FnOnce(SessionKey, Channel)) {
+    /// Notes that the session is on the data plane. Successors that came before go there by `succeed`.
+    pub(crate) fn set_carried(&self, key: SessionKey, succeed: impl FnMut(SessionKey, Channel)) {
         let mut sessions = self.broker.sessions();
         sessions.set_carried(&self.connector, &self.id, key, succeed);
     }

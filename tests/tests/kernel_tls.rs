@@ -32,7 +32,7 @@ fn assert_ok(test: &str) {
 
 /// One test for each case, and one that there are no others.
 macro_rules! cases {
-    ($($name:ident,)*) => {
+    ($(fn $name:ident();)*) => {
         $(
             #[test]
             fn $name() {
@@ -57,27 +57,27 @@ macro_rules! cases {
 }
 
 cases! {
-    a_continuation_ends_neither_direction_of_the_plain_socket,
-    a_data_plane_carries_many_sessions_by_the_kernel,
-    a_direction_continues_on_the_next_channel,
-    a_key_update_ends_the_session_and_says_why,
-    a_peer_that_vanishes_is_a_truncation,
-    a_reader_that_does_not_read_stalls_the_writer_and_loses_nothing,
-    a_reset_of_either_side_is_told_apart,
-    a_slow_reader_gets_the_last_byte_after_the_socket_is_closed,
-    alerts_end_a_session_by_their_description,
-    both_engines_are_tried_and_the_faster_is_chosen,
-    bytes_written_one_by_one_arrive_one_by_one,
-    every_mixture_of_engines_carries_every_byte,
-    first_bytes_go_first_and_beyond_the_limit_none_goes,
-    half_of_a_session_goes_on_whoever_ends_first,
-    kernel_to_kernel_every_byte_arrives_with_each_suite,
-    records_of_any_size_and_kind_between_them_lose_no_byte,
-    records_without_data_are_limited,
-    the_count_of_records_is_the_peer_s,
-    the_kernel_has_tls,
-    the_last_pipe_is_not_kept_by_whoever_waits,
-    the_loopback_carries_bytes,
-    what_is_no_record_or_a_forged_one_is_refused,
-    without_a_pipe_bytes_are_copied_and_none_is_lost,
+    fn a_continuation_ends_neither_direction_of_the_plain_socket();
+    fn a_data_plane_carries_many_sessions_by_the_kernel();
+    fn a_direction_continues_on_the_next_channel();
+    fn a_key_update_ends_the_session_and_says_why();
+    fn a_peer_that_vanishes_is_a_truncation();
+    fn a_reader_that_does_not_read_stalls_the_writer_and_loses_nothing();
+    fn a_reset_of_either_side_is_told_apart();
+    fn a_slow_reader_gets_the_last_byte_after_the_socket_is_closed();
+    fn alerts_end_a_session_by_their_description();
+    fn both_engines_are_tried_and_the_faster_is_chosen();
+    fn bytes_written_one_by_one_arrive_one_by_one();
+    fn every_mixture_of_engines_carries_every_byte();
+    fn first_bytes_go_first_and_beyond_the_limit_none_goes();
+    fn half_of_a_session_goes_on_whoever_ends_first();
+    fn kernel_to_kernel_every_byte_arrives_with_each_suite();
+    fn records_of_any_size_and_kind_between_them_lose_no_byte();
+    fn records_without_data_are_limited();
+    fn the_count_of_records_is_the_peer_s();
+    fn the_kernel_has_tls();
+    fn the_last_pipe_is_not_kept_by_whoever_waits();
+    fn the_loopback_carries_bytes();
+    fn what_is_no_record_or_a_forged_one_is_refused();
+    fn without_a_pipe_bytes_are_copied_and_none_is_lost();
 }

@@ -16,9 +16,7 @@ use alloc::vec::Vec;
 use crate::error::Error;
 use crate::frame::Deframer;
 use crate::limits;
-use crate::message::{
-    Attach, Close, CloseCode, Message, OldAttach, OldAttached, Ready, unexpected,
-};
+use crate::message::{Attach, Close, CloseCode, Message, Ready, unexpected};
 use crate::outbox::Outbox;
 use crate::time::Instant;
 
@@ -140,124 +138,6 @@ pub fn ready() -> Vec<u8> {
 #[must_use]
 pub fn attach(session: [u8; 16], channel: u32) -> Vec<u8> {
     encoded(&Attach { session, channel })
-}
-
-/// The connector's side, from `OldAttach` to `OldAttached`.
-#[derive(Debug)]
-pub struct OldAttaching {
-    deframer: Deframer,
-    outbox: Outbox,
-    deadline: Instant,
-}
-
-impl OldAttaching {
-    /// Asks for the session.
-    ///
-    /// # Errors
-    /// None in practice; [`Error::OutboxFull`] by type.
-    pub fn new(now: Instant, session: [u8; 16]) -> Result<Self, Error> {
-        let mut outbox = Outbox::default();
-        outbox.push(&OldAttach { session })?;
-        Ok(Self {
-            deframer: Deframer::new(),
-            outbox,
-            deadline: now + limits::GREETING_MAX,
-        })
-    }
-
-    /// Takes bytes of the edge; true once attached. What is left in `bytes` then is the session's.
-    ///
-    /// # Errors
-    /// What the edge did wrong, or [`Error::PeerClosed`] if it does not know the session.
-    pub fn handle_input(&mut self, bytes: &mut &[u8]) -> Result<bool, Error> {
-        while let Some(frame) = self.deframer.next(bytes)? {
-            match frame.id {
-                OldAttached::ID => return OldAttached::decode(frame).map(|OldAttached {}| true),
-                Close::ID => {
-                    return Err(Error::PeerClosed {
-                        code: Close::decode(frame)?.code,
-                    });
-                }
-                _ if frame.is_ignorable() => {}
-                id => {
-                    return Err(Error::UnexpectedMessage {
-                        id,
-                        awaited: "OldAttached",
-                    });
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    /// The next bytes to send.
-    pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
-        self.outbox.pop()
-    }
-
-    /// When the edge must have answered.
-    #[must_use]
-    pub const fn deadline(&self) -> Instant {
-        self.deadline
-    }
-}
-
-/// The edge's side, from the handshake to `OldAttached`.
-#[derive(Debug)]
-pub struct OldAccepting {
-    deframer: Deframer,
-    deadline: Instant,
-}
-
-impl OldAccepting {
-    /// Awaits an `OldAttach`.
-    #[must_use]
-    pub fn new(now: Instant) -> Self {
-        Self {
-            deframer: Deframer::new(),
-            deadline: now + limits::GREETING_MAX,
-        }
-    }
-
-    /// Takes bytes of the connector; the session it asks for once that is known. What is left in
-    /// `bytes` then is the session's. Answer with [`attached`] or [`refused`].
-    ///
-    /// # Errors
-    /// What the connector did wrong.
-    pub fn handle_input(&mut self, bytes: &mut &[u8]) -> Result<Option<[u8; 16]>, Error> {
-        while let Some(frame) = self.deframer.next(bytes)? {
-            match frame.id {
-                OldAttach::ID => {
-                    return OldAttach::decode(frame).map(|attach| Some(attach.session));
-                }
-                Close::ID => {
-                    return Err(Error::PeerClosed {
-                        code: Close::decode(frame)?.code,
-                    });
-                }
-                _ if frame.is_ignorable() => {}
-                id => {
-                    return Err(Error::UnexpectedMessage {
-                        id,
-                        awaited: "OldAttach",
-                    });
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// When the connector must have asked.
-    #[must_use]
-    pub const fn deadline(&self) -> Instant {
-        self.deadline
-    }
-}
-
-/// Bytes of the edge's consent.
-#[must_use]
-pub fn old_attached() -> Vec<u8> {
-    encoded(&OldAttached {})
 }
 
 /// Bytes of the edge's refusal; close after them.

@@ -13,7 +13,8 @@ use zeroize::Zeroize;
 use crate::limits;
 use crate::message::{EnrolRefusal, Fingerprint, Verdict};
 pub use crate::network::{
-    AdvertisedPrefix, EngineSetting, Hostname, Ipv6Config, Ipv6Setting, Lease, LeaseOrigin, Network, ProxyText, RouterAdvert, Servers, Settings, StaticIpv4, TimeServer, TimeServers,
+    AdvertisedPrefix, EngineSetting, Hostname, Ipv6Config, Ipv6Setting, Lease, LeaseOrigin,
+    Network, ProxyText, RouterAdvert, Servers, Settings, StaticIpv4, TimeServer, TimeServers,
 };
 
 /// A bounded name or sentence.

@@ -27,7 +27,7 @@ pub use enrolment::{
 pub use identity::{
     Fingerprint, Ratchet, RatchetStored, RatchetValue, Recognised, Trust, TrustStored, Verdict,
 };
-pub use once::{Attach, OldAttach, OldAttached, Ready, TimeReply, TimeRequest};
+pub use once::{Attach, Ready, TimeReply, TimeRequest};
 pub use renewal::{RenewAccepted, RenewRefusal, RenewRefused, RenewRequest};
 
 /// ALPN of enrolment: no client certificate, the key proves both sides.
@@ -88,8 +88,9 @@ macro_rules! messages {
 }
 
 /// Ids that no message has any more: 0x0102, an EnrolRequest, and 0x0200, a Hello, both from before a
-/// fingerprint named the VM generation and the TPM.
-pub const RETIRED: [u16; 2] = [0x0102, 0x0200];
+/// fingerprint named the VM generation and the TPM; 0x0300 and 0x0301, Attach and Attached, from before data
+/// channels were warm.
+pub const RETIRED: [u16; 4] = [0x0102, 0x0200, 0x0300, 0x0301];
 
 messages! {
     Close<'a> = 0x0001,
@@ -113,8 +114,6 @@ messages! {
     TrustStored = 0x020d,
     Capacity = 0x020e,
     Succeed = 0x020f,
-    OldAttach = 0x0300,
-    OldAttached = 0x0301,
     Ready = 0x0302,
     Attach = 0x0303,
     TimeRequest = 0x0400,

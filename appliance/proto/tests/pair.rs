@@ -6,9 +6,7 @@
 use std::time::Duration;
 
 use connector_proto::control::{Channel, ConnectorEvent, ConnectorSide, EdgeEvent, EdgeSide};
-use connector_proto::data::{
-    OldAccepting, OldAttaching, Warm, Warming, attach, old_attached, ready, refused,
-};
+use connector_proto::data::{Warm, Warming, attach, ready, refused};
 use connector_proto::edge_time::{self, Answering, Asking};
 use connector_proto::enrol;
 use connector_proto::error::Error;
@@ -187,35 +185,6 @@ fn grants_that_nobody_takes_are_bounded() {
     let result =
         (0..100_000).find_map(|_| connector.handle_input(Instant::default(), &offer).err());
     assert!(result.is_some());
-}
-
-#[test]
-fn what_follows_the_edges_consent_belongs_to_the_session() {
-    let mut attaching = OldAttaching::new(Instant::default(), [5; 16]).unwrap();
-    let mut accepting = OldAccepting::new(Instant::default());
-    let mut ask = attaching.poll_transmit().unwrap();
-    ask.extend_from_slice(b"early");
-    let mut bytes = ask.as_slice();
-    assert_eq!(accepting.handle_input(&mut bytes), Ok(Some([5; 16])));
-    assert_eq!(bytes, b"early");
-    let mut answer = old_attached();
-    answer.extend_from_slice(b"GET / HTTP/1.1");
-    let mut bytes = answer.as_slice();
-    assert_eq!(attaching.handle_input(&mut bytes), Ok(true));
-    assert_eq!(bytes, b"GET / HTTP/1.1");
-}
-
-#[test]
-fn an_unknown_session_is_refused_with_its_code() {
-    let mut attaching = OldAttaching::new(Instant::default(), [5; 16]).unwrap();
-    let answer = refused(CloseCode::UnknownSession);
-    let result = attaching.handle_input(&mut answer.as_slice());
-    assert_eq!(
-        result,
-        Err(Error::PeerClosed {
-            code: CloseCode::UnknownSession
-        })
-    );
 }
 
 fn established() -> (Channel<ConnectorSide>, Channel<EdgeSide>) {

@@ -234,12 +234,19 @@ impl Session {
         watched.map_err(|error| Broken::Channel(error.into()))
     }
 
-    /// An error on a socket that no direction is about to use ends the session, too.
+    /// An error on a socket that a direction uses ends the session even where that direction would not come
+    /// across it now. One of a channel that nobody has come to yet is left for whoever does: the peer may have
+    /// ended both directions before that, and have closed what it had no more use for.
     fn find_error(&mut self) -> Result<(), Broken> {
         if let Some(error) = self.plain.error() {
             return Err(Broken::Plain(error));
         }
-        let error = self.links.iter_mut().find_map(|link| link.side.error());
+        let used = [self.outward.uses(), self.inward.uses()];
+        let error = self
+            .links
+            .iter_mut()
+            .filter(|link| used.contains(&Some(link.number)))
+            .find_map(|link| link.side.error());
         error.map_or(Ok(()), |error| Err(Broken::Channel(error)))
     }
 

@@ -137,8 +137,16 @@ fn every_sentence_fits_the_console() {
 }
 
 /// Waits as the event loop does.
-fn finish(addresses: &[IpAddr], port: u16) -> Result<(TcpStream, SocketAddr), DialError> {
+fn wait_for(dial: &Dial) {
     let mut waiting = Waiting::open(Kind::Best).unwrap();
+    waiting.set(1, |watch| {
+        dial.watch(watch);
+        watch.until(Some(dial.deadline()));
+    });
+    waiting.wait().unwrap();
+}
+
+fn finish(addresses: &[IpAddr], port: u16) -> Result<(TcpStream, SocketAddr), DialError> {
     let mut step = start(clock::now(), addresses, port);
     loop {
         let dial = match step {
@@ -146,11 +154,7 @@ fn finish(addresses: &[IpAddr], port: u16) -> Result<(TcpStream, SocketAddr), Di
             Step::Connected(stream, address) => return Ok((stream, address)),
             Step::Failed(error) => return Err(error),
         };
-        waiting.set(1, |watch| {
-            dial.watch(watch);
-            watch.until(Some(dial.deadline()));
-        });
-        waiting.wait().unwrap();
+        wait_for(&dial);
         step = dial.turn(clock::now());
     }
 }

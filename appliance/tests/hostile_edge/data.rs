@@ -18,10 +18,13 @@ use splice_core::record::{Content, HEADER, Keys, OVERHEAD};
 use crate::application::address_beside_loopback;
 use crate::control::Control;
 use crate::edge::{HostileEdge, grant_for, send};
-use crate::machine::{LOOPBACK, Machine, STEP_MAX, network, wait_readable_for};
+use crate::machine::{LOOPBACK, Machine, network, wait_readable_for};
 
 /// Channels of an idle pool (`pool::demand`).
 const WARM_MIN: usize = 8;
+
+/// Longer than a pool is silent after failures (`pool::demand`).
+const SILENCE_MAX: Duration = Duration::from_secs(70);
 
 /// Long enough for a connector that dials to have dialled.
 const A_WHILE: Duration = Duration::from_millis(700);
@@ -35,7 +38,7 @@ pub struct DataChannel {
 impl DataChannel {
     /// Takes the next one, through its handshake. What comes for something else is dropped.
     fn accept(edge: &HostileEdge) -> Self {
-        let socket = edge.socket_for_data_within(STEP_MAX);
+        let socket = edge.socket_for_data_within(SILENCE_MAX);
         Self::greeted(edge, socket.unwrap_or_else(|| panic!("nobody comes")))
     }
 
@@ -173,7 +176,7 @@ fn an_edge_that_ends_every_channel_is_dialled_seldom_and_served_when_it_relents(
     let (machine, mut control) = connected(&edge);
     let began = Instant::now();
     let mut dialled = 0;
-    while began.elapsed() < Duration::from_secs(3) {
+    while began.elapsed() < Duration::from_secs(2) {
         if let Some(socket) = edge.socket_for_data_within(Duration::from_millis(100)) {
             drop(DataChannel::greeted(&edge, socket).made_ready());
             dialled += 1;
@@ -306,7 +309,8 @@ fn the_edge_is_told_how_many_sessions_there_may_be() {
     let edge = HostileEdge::new();
     let state = edge.enrolled_state("127.0.0.1");
     let machine = Machine::start_enrolled(state, network(LOOPBACK));
-    let mut control = edge.established();
+    let mut control = edge.greet();
+    control.answer_path_probe();
     let capacity = control.read_capacity();
     assert!((1..=60_000).contains(&capacity), "{capacity}");
     machine.stop();

@@ -331,6 +331,7 @@ impl HostileEdge {
     pub fn established(&self) -> Control {
         let mut control = self.greet();
         control.answer_path_probe();
+        control.read_capacity();
         control
     }
 

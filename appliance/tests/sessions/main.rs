@@ -92,7 +92,7 @@ fn echo(mut user: TcpStream) {
 
 /// Bytes that tell their place.
 fn pattern(seed: usize, len: usize) -> Vec<u8> {
-    let byte = |at: usize| (at.wrapping_mul(31) ^ (at >> 8) ^ seed) as u8;
+    let byte = |at: usize| (at.wrapping_mul(31) ^ (at >> 8) ^ seed).to_le_bytes()[0];
     (0..len).map(byte).collect()
 }
 

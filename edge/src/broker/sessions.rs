@@ -31,24 +31,28 @@ struct Load {
 #[derive(Debug)]
 struct Session {
     stage: Stage,
+    /// The number of the channel that the data plane is to have next.
+    next: u32,
+    /// Channels that came before their turn, each with its number: those that were attached one behind the
+    /// other may be heard of in another order, and before the session is on the data plane.
+    early: Vec<(u32, Channel)>,
     /// Whether it wants a successor.
     is_wanting: bool,
     cancel: Arc<Notify>,
 }
 
+/// Channels of one session that wait for their turn: fewer than a session of the data plane may have
+/// ([`splice_core::session::LINKS_MAX`]).
+const EARLY_MAX: u32 = 6;
+
 #[derive(Debug)]
 enum Stage {
     /// It awaits its first data channel or a refusal.
     Offered(oneshot::Sender<Outcome>),
-    /// It has its answer, and is not on the data plane yet. A successor may be there already: the
-    /// connector's end may near its limit before the user has heard of the session.
-    Answered(Option<Channel>),
+    /// It has its answer, and is not on the data plane yet.
+    Answered,
     /// It is on the data plane.
-    Carried {
-        key: SessionKey,
-        /// The number of its next channel.
-        next: u32,
-    },
+    Carried(SessionKey),
 }
 
 impl Sessions {
@@ -79,6 +83,8 @@ impl Sessions {
         let stage = Stage::Offered(waiting);
         let session = Session {
             stage,
+            next: 1,
+            early: Vec::new(),
             is_wanting: false,
             cancel,
         };
@@ -110,59 +116,42 @@ impl Sessions {
         Some(waiting)
     }
 
-    /// Gives a session the channel with which it goes on: by `succeed`, if it is on the data plane. The
-    /// channel again, if it is not the next one.
+    /// Gives a session a channel with which it goes on: by `succeed` when its turn has come and the session
+    /// is on the data plane. The channel again, if there is no place for it.
     pub(super) fn succeed(
         &mut self,
         connector: &ConnectorId,
         attach: &Attach,
         channel: Channel,
-        succeed: impl FnOnce(SessionKey, Channel),
+        succeed: impl FnMut(SessionKey, Channel),
     ) -> Option<Channel> {
-        let load = self.of.get_mut(connector);
-        let Some(session) = load.and_then(|load| load.sessions.get_mut(&attach.session)) else {
-            return Some(channel);
-        };
-        match &mut session.stage {
-            Stage::Answered(early @ None) if attach.channel == 1 => {
-                *early = Some(channel);
+        match self.session(connector, &attach.session) {
+            Some(session) if session.has_place(attach.channel) => {
+                session.early.push((attach.channel, channel));
                 session.is_wanting = false;
+                session.hand_over(succeed);
                 None
             }
-            Stage::Carried { key, next } if attach.channel == *next => {
-                let Some(following) = next.checked_add(1) else {
-                    return Some(channel);
-                };
-                *next = following;
-                session.is_wanting = false;
-                succeed(*key, channel);
-                None
-            }
-            Stage::Answered(_) | Stage::Carried { .. } | Stage::Offered(_) => Some(channel),
+            Some(_) | None => Some(channel),
         }
     }
 
-    /// Notes that a session is on the data plane. The successor that came before, if one did, goes there by
-    /// `succeed`.
+    /// Notes that a session is on the data plane. The successors that came before go there by `succeed`.
     pub(super) fn set_carried(
         &mut self,
         connector: &ConnectorId,
         id: &SessionId,
         key: SessionKey,
-        succeed: impl FnOnce(SessionKey, Channel),
+        succeed: impl FnMut(SessionKey, Channel),
     ) {
-        let load = self.of.get_mut(connector);
-        let Some(session) = load.and_then(|load| load.sessions.get_mut(id)) else {
-            return;
-        };
-        let carried = |next| Stage::Carried { key, next };
-        match std::mem::replace(&mut session.stage, carried(1)) {
-            Stage::Answered(Some(early)) => {
-                session.stage = carried(2);
-                succeed(key, early);
-            }
-            Stage::Answered(None) | Stage::Carried { .. } | Stage::Offered(_) => {}
+        if let Some(session) = self.session(connector, id) {
+            session.stage = Stage::Carried(key);
+            session.hand_over(succeed);
         }
+    }
+
+    fn session(&mut self, connector: &ConnectorId, id: &SessionId) -> Option<&mut Session> {
+        self.of.get_mut(connector)?.sessions.get_mut(id)
     }
 
     /// Notes that the connector is to attach another channel to a session.
@@ -236,9 +225,28 @@ impl Session {
         if !self.is_opening() {
             return None;
         }
-        match std::mem::replace(&mut self.stage, Stage::Answered(None)) {
+        match std::mem::replace(&mut self.stage, Stage::Answered) {
             Stage::Offered(waiting) => Some(waiting),
-            Stage::Answered(_) | Stage::Carried { .. } => None,
+            Stage::Answered | Stage::Carried(_) => None,
+        }
+    }
+
+    /// Whether a channel of this number can be taken now, or kept for its turn.
+    fn has_place(&self, number: u32) -> bool {
+        let is_known = self.early.iter().any(|(early, _)| *early == number);
+        let ahead = number.checked_sub(self.next);
+        !self.is_opening() && !is_known && ahead.is_some_and(|ahead| ahead < EARLY_MAX)
+    }
+
+    /// Gives the data plane the channels whose turn has come.
+    fn hand_over(&mut self, mut succeed: impl FnMut(SessionKey, Channel)) {
+        let Stage::Carried(key) = self.stage else {
+            return;
+        };
+        while let Some(at) = self.early.iter().position(|(early, _)| *early == self.next) {
+            let (number, channel) = self.early.swap_remove(at);
+            self.next = number.saturating_add(1);
+            succeed(key, channel);
         }
     }
 }

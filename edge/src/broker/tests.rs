@@ -78,32 +78,37 @@ fn a_channel_for_a_user_who_has_gone_is_refused() {
 }
 
 #[test]
-fn successors_come_in_their_order_and_each_once() {
+fn successors_reach_the_plane_in_their_order_and_each_once() {
     let broker = Arc::new(Broker::default());
     let (_registration, _queues) = registered(&broker, 1, 7);
     let expected = broker.place(7, id(5)).unwrap();
     let (session, key) = (id(5), SessionKey(9));
-    // Whether it was taken, and what it was given to.
+    // Whether it was taken, and how many the data plane got.
     let attach = |channel| {
-        let (attach, mut given) = (Attach { session, channel }, None);
-        let succeed = |key, _| given = Some(key);
+        let (attach, mut given) = (Attach { session, channel }, 0);
+        let succeed = |at, _| {
+            assert_eq!(at, key);
+            given += 1;
+        };
         let refused = broker.attach(&[1; 16], &attach, pair().1, succeed);
         (refused.is_none(), given)
     };
-    assert_eq!(attach(0), (true, None));
-    // Before the session is on the plane one is kept for it.
-    assert_eq!(attach(2), (false, None));
-    assert_eq!(attach(1), (true, None));
-    assert_eq!(attach(1), (false, None));
-    let mut early = None;
-    expected.slot.set_carried(key, |key, _| early = Some(key));
-    assert_eq!(early, Some(key));
-    for number in 2..5 {
-        for wrong in [number - 1, number + 1, u32::MAX] {
-            assert_eq!(attach(wrong), (false, None), "{wrong}");
-        }
-        assert_eq!(attach(number), (true, Some(key)));
+    assert_eq!(attach(1), (false, 0), "it has no first one");
+    assert_eq!(attach(0), (true, 0));
+    // Before the session is on the plane they are kept for it.
+    assert_eq!(attach(7), (false, 0));
+    assert_eq!(attach(2), (true, 0));
+    assert_eq!(attach(2), (false, 0));
+    assert_eq!(attach(1), (true, 0));
+    let mut early = 0;
+    expected.slot.set_carried(key, |_, _| early += 1);
+    assert_eq!(early, 2);
+    for wrong in [0, 1, 2, 9, u32::MAX] {
+        assert_eq!(attach(wrong), (false, 0), "{wrong}");
     }
+    assert_eq!(attach(4), (true, 0));
+    assert_eq!(attach(3), (true, 2));
+    assert_eq!(attach(5), (true, 1));
 }
 
 #[test]

@@ -45,7 +45,7 @@ async fn whoever_trusts_the_edges_ca_is_told_the_time_once_without_a_certificate
 async fn whoever_asks_for_anything_else_there_is_told_so() {
     let edge = TestEdge::start().await;
     let mut tls = dial(edge.address(), ALPN_TIME, None, None).await.unwrap();
-    tls.write_all(&connector_proto::data::old_attached())
+    tls.write_all(&connector_proto::data::ready())
         .await
         .unwrap();
     let mut asking = Asking::new(Instant::default(), [7; 32]).unwrap();

@@ -216,7 +216,7 @@ fn each_departure_from_the_shape_is_named() {
         (replaced("<System>", "<System>text"), "System is \"text\""),
         (
             replaced("<Envelope ", "<Envelop "),
-            "OVF descriptor: line 141: not well-formed XML",
+            "OVF descriptor: line 145: not well-formed XML",
         ),
     ];
     for (text, says) in cases {

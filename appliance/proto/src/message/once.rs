@@ -2,17 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Connector to edge, first and only message of its on a data channel. Raw bytes follow the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OldAttach {
-    /// The session the grant named.
-    pub session: [u8; 16],
-}
-
-/// Edge to connector: from the next byte on, the data channel is the session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OldAttached {}
-
 /// Edge to connector: the channel is warm; the next bytes are those of the session that it is given to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {}

@@ -69,6 +69,14 @@ impl<E: ?Sized> Direction<E> {
         }
     }
 
+    /// The link that it is on, if it is on one.
+    pub(super) const fn uses(&self) -> Option<u32> {
+        match self.at {
+            At::Link(_) => Some(self.link),
+            At::Between | At::End => None,
+        }
+    }
+
     /// Notes after a turn whether it waits. `is_moving`: it delivered something.
     pub(super) fn note(&mut self, waits: Option<Waits>, is_moving: bool, now: Instant) {
         let has_moved = std::mem::take(&mut self.has_moved);
