@@ -52,7 +52,7 @@ fn a_malformed_frame_of_the_edge_ends_that_connection_with_a_typed_error_and_no_
             CloseCode::InvalidMessage,
         ),
         (&[0, 0, 0, 2, 0x7f, 0xff][..], CloseCode::UnknownMessage),
-        (&[0, 0, 0, 2, 0x03, 0x01][..], CloseCode::UnexpectedMessage),
+        (&[0, 0, 0, 2, 0x03, 0x02][..], CloseCode::UnexpectedMessage),
     ] {
         let mut tls = edge.welcome();
         machine.wait_until_connected();
