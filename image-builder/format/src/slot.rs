@@ -58,6 +58,7 @@ pub mod boot_key {
         "gateway6",
         "vlan",
         "proxy",
+        "engine",
     ];
 }
 

@@ -28,6 +28,7 @@ usage: cargo image mint --name NAME [options]
            --gateway6  its default gateway of IPv6, with a static --ipv6
            --vlan      the VLAN whose tag all frames carry, 1 to 4094         [untagged]
            --proxy     an HTTP proxy through which the edge is reached, HOST:PORT
+           --engine    auto, kernel or user: what carries sessions                [auto]
            --from      the image to mint from                 [target/image/outgate.ova]
            --out       where the files go                     [target/mint]
            --ledger    what keeps names and MACs unique  [~/.local/share/outgate/mint.ledger]
