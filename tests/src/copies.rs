@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::time::{Duration, Instant};
 
 use disk_format::gpt::Gpt;
 use disk_format::qcow2;
@@ -90,6 +91,33 @@ impl Lab {
         ports.collect::<BTreeSet<_>>().len()
     }
 
+    /// How often the card with this address asked the edge for a control channel. Data channels come and go
+    /// by themselves: they are kept warm.
+    #[must_use]
+    pub fn control_channels(&self, mac: Mac) -> usize {
+        let frames = self.network().capture().frames();
+        let ports = frames
+            .iter()
+            .filter(|frame| asks_for_control(frame))
+            .filter_map(|frame| from_card(frame, mac))
+            .map(|segment| segment.from.port());
+        // A segment that is sent again is no other connection.
+        ports.collect::<BTreeSet<_>>().len()
+    }
+
+    /// Waits until no frame has passed for a second; false if one always did.
+    #[must_use]
+    pub fn falls_silent(&self, limit: Duration) -> bool {
+        let capture = self.network().capture();
+        let start = Instant::now();
+        while start.elapsed() < limit {
+            if !capture.wait_for_after(capture.count(), SILENCE, |_| true) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Connections to the edge that the card with this address began within the first `until` frames
     /// of the capture, and on which it sent bytes later: their ports.
     #[must_use]
@@ -160,12 +188,24 @@ pub fn connects(frame: &Frame, mac: Mac) -> Option<u16> {
     (segment.opens && segment.to == EDGE.into()).then(|| segment.from.port())
 }
 
+/// Whether this is the hello of a TLS client that wants a control channel: the protocol's name is not encrypted.
+fn asks_for_control(frame: &Frame) -> bool {
+    let mut windows = frame.bytes.windows(ALPN_CONTROL.len());
+    windows.any(|window| window == ALPN_CONTROL)
+}
+
 /// What a card with this address sent, if it is of TCP.
 fn from_card(frame: &Frame, mac: Mac) -> Option<Segment> {
     let is_from_it = frame.direction == Direction::FromGuest
         && frame.bytes.get(6..12) == Some(mac.bytes().as_slice());
     Segment::parse(&frame.bytes).filter(|_| is_from_it)
 }
+
+/// The name that a TLS client asks for a control channel by (`docs/PROTOCOL.md`).
+const ALPN_CONTROL: &[u8] = b"outgate-control/1";
+
+/// How long nothing passes in a network that is silent.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// Largest virtual disk that is read.
 const DISK_BYTES_MAX: u64 = 1 << 30;

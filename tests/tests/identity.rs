@@ -51,7 +51,7 @@ fn a_copy_is_named_on_its_console_and_the_original_goes_on_with_its_session() {
     );
 
     let capture = scene.lab.network().capture().clone();
-    let (from, before) = (capture.count(), scene.lab.connects(original.mac));
+    let (from, before) = (capture.count(), scene.lab.control_channels(original.mac));
     let twin = expect(scene.lab.boot(&copy));
     let dials = |frame: &_| connects(frame, copy.mac).is_some();
     assert!(
@@ -66,8 +66,8 @@ fn a_copy_is_named_on_its_console_and_the_original_goes_on_with_its_session() {
         &mut session,
         if is_long() { BESIDE_LONG } else { BESIDE },
     );
-    let of_original = scene.lab.connects(original.mac) - before;
-    let of_copy = scene.lab.connects(copy.mac);
+    let of_original = scene.lab.control_channels(original.mac) - before;
+    let of_copy = scene.lab.control_channels(copy.mac);
     assert!(
         of_original < CONNECTS_MAX && of_copy < CONNECTS_MAX,
         "{of_original}, {of_copy}"
@@ -96,9 +96,14 @@ fn a_reverted_snapshot_makes_other_random_numbers_and_keeps_its_identity() {
     let mut appliance = scene.boot_and_enrol_with(&original);
     let name = connector_name(&mut scene);
     let generation = generation_of(&appliance);
-    // A session is offered when everything else is done; when it is over, nothing waits to be sent.
+    // A session is offered when everything else is done; when it is over, nothing waits to be sent but on the
+    // data channel that is dialled in the place of the session's.
     assert_eq!(scene.fetch(PAGE).status, 200);
     expect(appliance.wait_for("no sessions", STEP_MAX));
+    assert!(
+        scene.lab.falls_silent(STEP_MAX),
+        "the machine goes on and on"
+    );
     expect(appliance.qmp().save_snapshot("before"));
     // The original goes on: what the snapshot remembers of the edge becomes old.
     scene.lab.network().cut_edge_connections();
