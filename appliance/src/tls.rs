@@ -9,8 +9,10 @@ use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use connector_proto::message::EXPORTER_LABEL;
+use rustix::net::sockopt;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
@@ -40,6 +42,13 @@ pub enum End {
     CloseNotify,
     /// The connection broke off: data may be missing.
     Truncated,
+}
+
+/// Has a socket's close be a reset: what waits to be sent is lost.
+pub fn reset_on_close(socket: &TcpStream) {
+    if let Err(error) = sockopt::set_socket_linger(socket, Some(Duration::ZERO)) {
+        log::debug!("a connection cannot be reset: {error}");
+    }
 }
 
 impl fmt::Debug for TlsStream {
@@ -131,11 +140,7 @@ impl TlsStream {
     /// Has the connection end without another byte: what waits to be sent is lost, and the peer's
     /// kernel is told by a reset.
     pub fn abandon(self) {
-        if let Err(error) =
-            rustix::net::sockopt::set_socket_linger(&self.socket, Some(std::time::Duration::ZERO))
-        {
-            log::debug!("a connection cannot be reset: {error}");
-        }
+        reset_on_close(&self.socket);
     }
 
     /// Reads decrypted bytes; zero if there are none now. See [`Self::end`] for the end.

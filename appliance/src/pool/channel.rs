@@ -3,20 +3,18 @@
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::Duration;
 
 use connector_proto::data::{self, Warming};
 use connector_proto::error::Error as ProtocolError;
 use connector_proto::message::CloseCode;
 use connector_proto::time::Instant;
-use rustix::net::sockopt;
 use splice_core::channel::Channel;
 use splice_core::greeting::{Greeting, GreetingError};
 
 use super::Way;
 use crate::interest::{Interest, Watch};
 use crate::reach::{self, Reach, ReachError};
-use crate::tls::TlsError;
+use crate::tls::{TlsError, reset_on_close};
 
 /// A data channel being opened.
 #[derive(Debug)]
@@ -136,7 +134,7 @@ impl Dialling {
     /// Ends it without another byte.
     pub fn abandon(self) {
         if let State::Greeting { socket, .. } = self.state {
-            reset(&socket);
+            reset_on_close(&socket);
         }
     }
 
@@ -285,13 +283,6 @@ impl WarmChannel {
 
     /// Ends it without another byte.
     pub(super) fn abandon(self) {
-        reset(&self.socket);
-    }
-}
-
-/// Has a socket end by a reset when it is closed.
-fn reset(socket: &TcpStream) {
-    if let Err(error) = sockopt::set_socket_linger(socket, Some(Duration::ZERO)) {
-        log::debug!("a data channel cannot be reset: {error}");
+        reset_on_close(&self.socket);
     }
 }

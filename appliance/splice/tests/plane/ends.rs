@@ -9,7 +9,7 @@ use splice_core::engine::Broken;
 use splice_core::loopback::{pair, sockets};
 use splice_core::plane::{Event, NewSession, Plane};
 
-use crate::harness::{PATIENCE, Planes, is_cancelled, on_each_reactor, read_reset, reset};
+use crate::harness::{PATIENCE, Planes, carry, is_cancelled, on_each_reactor, read_reset, reset};
 
 #[test]
 fn a_reset_from_either_side_is_carried_as_a_reset() {
@@ -78,14 +78,7 @@ fn a_data_channel_without_its_end_is_truncated_and_never_an_end_of_file() {
             let (ours, theirs) = pair();
             let (app, dialled) = sockets();
             dialled.set_nonblocking(true).unwrap();
-            let (told, end) = channel();
-            plane.carry(NewSession {
-                plain: dialled,
-                channel: ours,
-                first: Vec::new(),
-                limit: None,
-                tell: Box::new(move |event| drop(told.send(event))),
-            });
+            let (_, end) = carry(&plane, dialled, ours);
             (&theirs.socket).write_all(bytes).unwrap();
             theirs.socket.shutdown(Shutdown::Write).unwrap();
             let Ok(Event::Ended(end)) = end.recv_timeout(PATIENCE) else {

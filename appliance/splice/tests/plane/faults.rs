@@ -2,15 +2,14 @@
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use splice_core::engine::Broken;
 use splice_core::loopback::{pair, sockets};
-use splice_core::plane::{Event, NewSession, Plane};
+use splice_core::plane::{Event, Plane};
 
 use crate::harness::{
-    PATIENCE, Planes, Random, expect_random, on_each_reactor, read_reset, write_random,
+    PATIENCE, Planes, Random, carry, expect_random, on_each_reactor, read_reset, write_random,
 };
 
 #[test]
@@ -56,14 +55,7 @@ fn an_edge_that_never_reads_stalls_the_connector_alone() {
         let (ours, _theirs) = pair();
         let (app, dialled) = sockets();
         dialled.set_nonblocking(true).unwrap();
-        let (told, end) = channel();
-        plane.carry(NewSession {
-            plain: dialled,
-            channel: ours,
-            first: Vec::new(),
-            limit: None,
-            tell: Box::new(move |event| drop(told.send(event))),
-        });
+        let (_, end) = carry(&plane, dialled, ours);
         write_until_reset(&app);
         let Ok(Event::Ended(end)) = end.recv_timeout(PATIENCE) else {
             panic!("the session has to end");

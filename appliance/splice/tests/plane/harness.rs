@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use splice_core::channel::Channel;
 use splice_core::engine::Broken;
 use splice_core::loopback::Trust;
 use splice_core::plane::{Config, End, Event, NewSession, Plane, SessionKey};
@@ -208,6 +209,19 @@ impl Tunnel {
         });
         self.ended_in_order(from_app, from_user);
     }
+}
+
+/// Has a plane carry a session with neither first bytes nor limit, and hears what it tells of it.
+pub fn carry(plane: &Plane, plain: TcpStream, data: Channel) -> (SessionKey, Receiver<Event>) {
+    let (told, events) = channel();
+    let key = plane.carry(NewSession {
+        plain,
+        channel: data,
+        first: Vec::new(),
+        limit: None,
+        tell: Box::new(move |event| drop(told.send(event))),
+    });
+    (key, events)
 }
 
 /// Writes `bytes` bytes of the seed's stream, in writes of random sizes, and ends the direction.

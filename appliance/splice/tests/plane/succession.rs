@@ -3,15 +3,14 @@
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use splice_core::engine::Broken;
 use splice_core::loopback::{pair, sockets};
-use splice_core::plane::{Config, Event, NewSession, Plane, RECORDS_MIN};
+use splice_core::plane::{Config, Event, Plane, RECORDS_MIN};
 
 use crate::harness::{
-    PATIENCE, Planes, Random, expect_random, on_each_reactor, read_random, write_random,
+    PATIENCE, Planes, Random, carry, expect_random, on_each_reactor, read_random, write_random,
 };
 
 const fn few_records(config: Config, records_max: u64) -> Config {
@@ -117,14 +116,7 @@ fn a_successor_is_asked_for_once_and_without_one_nothing_more_is_sent() {
         let (ours, theirs) = pair();
         let (app, dialled) = sockets();
         dialled.set_nonblocking(true).unwrap();
-        let (told, events) = channel();
-        plane.carry(NewSession {
-            plain: dialled,
-            channel: ours,
-            first: Vec::new(),
-            limit: None,
-            tell: Box::new(move |event| drop(told.send(event))),
-        });
+        let (_, events) = carry(&plane, dialled, ours);
         app.set_nonblocking(true).unwrap();
         let buffer = vec![0; 65536];
         while (&app).write(&buffer).is_ok() {}
@@ -159,14 +151,7 @@ fn more_successors_than_may_wait_end_the_session() {
         let (ours, theirs) = pair();
         let (_app, dialled) = sockets();
         dialled.set_nonblocking(true).unwrap();
-        let (told, events) = channel();
-        let key = plane.carry(NewSession {
-            plain: dialled,
-            channel: ours,
-            first: Vec::new(),
-            limit: None,
-            tell: Box::new(move |event| drop(told.send(event))),
-        });
+        let (key, events) = carry(&plane, dialled, ours);
         let mut peers = vec![theirs];
         for _ in 0..splice_core::session::LINKS_MAX {
             let (ours, theirs) = pair();
