@@ -12,10 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::authorise::{Denied, Endpoint, authorise};
-use crate::config::{
-    HANDSHAKE_MAX, STORE_POLL, TCP_PROBE_INTERVAL, TCP_UNACKNOWLEDGED_MAX,
-    WAITING_PER_CONNECTOR_MAX,
-};
+use crate::config::{HANDSHAKE_MAX, STORE_POLL, WAITING_PER_CONNECTOR_MAX};
 use crate::server::{Alive, Shared, stopped};
 use crate::store::holder::{Holder, Identity};
 use crate::tls::{self, Arrived, StreamProtocol, Tls};
@@ -60,23 +57,8 @@ pub(crate) async fn accept_failed(whom: &str, error: &io::Error) {
     sleep(STORE_POLL).await;
 }
 
-/// Lets the system notice a peer that is gone without a word.
-pub(crate) fn watch_peer(tcp: &TcpStream) -> io::Result<()> {
-    use rustix::net::sockopt;
-    let unacknowledged = u32::try_from(TCP_UNACKNOWLEDGED_MAX.as_millis()).unwrap_or(u32::MAX);
-    tcp.set_nodelay(true)?;
-    sockopt::set_tcp_user_timeout(tcp, unacknowledged)?;
-    sockopt::set_socket_keepalive(tcp, true)?;
-    sockopt::set_tcp_keepidle(tcp, TCP_PROBE_INTERVAL)?;
-    sockopt::set_tcp_keepintvl(tcp, TCP_PROBE_INTERVAL)?;
-    Ok(())
-}
-
 async fn serve(shared: &Arc<Shared>, tcp: TcpStream, peer: SocketAddr, ticket: Ticket) {
-    let handshake = async {
-        watch_peer(&tcp)?;
-        shared.tls.handshake(tcp).await
-    };
+    let handshake = shared.tls.handshake(tcp);
     // What a stage needs is in a box of its own and goes with it: a warm channel, which is the last one of
     // its connection, waits without the buffers of the handshake.
     let arrived = timeout(HANDSHAKE_MAX, Box::pin(handshake)).await;

@@ -120,6 +120,10 @@ impl Passwords {
                 what: "a password",
                 cause: error.to_string(),
             })?;
+        // Of a crowd with one password the first one's hash does for all who waited meanwhile.
+        if self.remembers(&tag) {
+            return Ok(exists);
+        }
         let right = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             verify(&stored, &password)

@@ -2,10 +2,12 @@
 
 use std::convert::Infallible;
 use std::fs::{File, OpenOptions};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use log::{info, warn};
+use rustix::net::sockopt;
 use splice_core::plane::{self, Plane};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, watch};
@@ -14,7 +16,9 @@ use tokio::time::timeout;
 use crate::acceptor::Waiting;
 use crate::authority::{Authority, open_store};
 use crate::broker::Broker;
-use crate::config::{BACKLOG, Config, DRAIN_MAX, DataDir};
+use crate::config::{
+    BACKLOG, Config, DRAIN_MAX, DataDir, TCP_PROBE_INTERVAL, TCP_UNACKNOWLEDGED_MAX,
+};
 use crate::passwords::Passwords;
 use crate::store::Store;
 use crate::tls::Setup;
@@ -193,8 +197,53 @@ fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
             SocketAddr::V6(_) => TcpSocket::new_v6(),
         }?;
         socket.set_reuseaddr(true)?;
+        watch_peers(&socket)?;
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };
     listening().map_err(Error::io(format!("listening on {address}")))
+}
+
+/// Lets the system notice a peer that is gone without a word, and send what is written at once. A connection
+/// has all this from the socket that it is accepted on: asked for once, and not of each connection.
+fn watch_peers(socket: &TcpSocket) -> io::Result<()> {
+    let unacknowledged = u32::try_from(TCP_UNACKNOWLEDGED_MAX.as_millis()).unwrap_or(u32::MAX);
+    sockopt::set_tcp_nodelay(socket, true)?;
+    sockopt::set_tcp_user_timeout(socket, unacknowledged)?;
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, TCP_PROBE_INTERVAL)?;
+    sockopt::set_tcp_keepintvl(socket, TCP_PROBE_INTERVAL)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpStream;
+
+    #[tokio::test]
+    async fn every_connection_that_is_accepted_notices_a_peer_that_is_gone() {
+        for any in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = bind(any.parse().unwrap()).unwrap();
+            let dialling = TcpStream::connect(listener.local_addr().unwrap());
+            let (accepted, dialled) = tokio::join!(listener.accept(), dialling);
+            let (accepted, _) = accepted.unwrap();
+            dialled.unwrap();
+            assert!(accepted.nodelay().unwrap());
+            assert!(sockopt::socket_keepalive(&accepted).unwrap());
+            assert_eq!(
+                sockopt::tcp_keepidle(&accepted).unwrap(),
+                TCP_PROBE_INTERVAL
+            );
+            assert_eq!(
+                sockopt::tcp_keepintvl(&accepted).unwrap(),
+                TCP_PROBE_INTERVAL
+            );
+            let unacknowledged = sockopt::tcp_user_timeout(&accepted).unwrap();
+            assert_eq!(
+                u128::from(unacknowledged),
+                TCP_UNACKNOWLEDGED_MAX.as_millis()
+            );
+        }
+    }
 }

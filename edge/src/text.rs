@@ -1,6 +1,5 @@
 //! Small conversions between values and their text.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use connector_proto::limits::{HOST_MAX, NAME_MAX};
@@ -10,9 +9,11 @@ use crate::Error;
 
 /// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default();
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
+        text.push(digit(byte >> 4));
+        text.push(digit(byte & 15));
     }
     text
 }

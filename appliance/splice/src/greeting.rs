@@ -227,9 +227,24 @@ impl Greeting {
     /// The greeting is over: what is left is the socket and the keys.
     ///
     /// # Errors
+    /// See [`Self::into_keys`].
+    pub fn into_channel(self, socket: TcpStream) -> Result<Channel, GreetingError> {
+        let (outward, inward, rekey) = self.into_keys()?;
+        Ok(Channel {
+            socket,
+            outward,
+            inward,
+            rekey,
+        })
+    }
+
+    /// The same without the socket: the keys of what we send, of what the peer sends, and what makes
+    /// others of them.
+    ///
+    /// # Errors
     /// [`GreetingError::Unfinished`] if something that was read was not taken or something that was
     /// written was not sent; a session that began then would lose it.
-    pub fn into_channel(self, socket: TcpStream) -> Result<Channel, GreetingError> {
+    pub fn into_keys(self) -> Result<(DirectionKeys, DirectionKeys, Rekey), GreetingError> {
         if !self.outgoing.is_empty() {
             return Err(GreetingError::Unfinished("not everything is sent"));
         }
@@ -247,12 +262,7 @@ impl Greeting {
         let outward = keys(tx);
         let traffic = self.overheard.take(&outward, did_we_dial);
         let traffic = traffic.ok_or(GreetingError::Unfinished("its secrets are not known"))?;
-        Ok(Channel {
-            socket,
-            outward,
-            inward: keys(rx),
-            rekey: Rekey::Traffic(Box::new(traffic)),
-        })
+        Ok((outward, keys(rx), Rekey::Traffic(Box::new(traffic))))
     }
 
     fn common(&self) -> &CommonState {

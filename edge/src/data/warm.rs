@@ -54,8 +54,13 @@ impl Ending {
 impl WarmChannel {
     /// Of a greeting that is over. Fails if the connector has said more than it may.
     pub(super) fn new(greeting: Greeting, tcp: TcpStream) -> io::Result<Self> {
-        let channel = greeting.into_channel(tcp.into_std()?);
-        Self::of(channel.map_err(io::Error::other)?)
+        let (outward, inward, rekey) = greeting.into_keys().map_err(io::Error::other)?;
+        Ok(Self {
+            tcp,
+            outward,
+            inward,
+            rekey,
+        })
     }
 
     pub(super) fn of(channel: Channel) -> io::Result<Self> {

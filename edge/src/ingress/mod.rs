@@ -20,10 +20,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::acceptor::{accept_failed, watch_peer};
-use crate::broker::{Expected, NoTunnel, Outcome, SessionId, Slot, Tunnel};
+use crate::acceptor::accept_failed;
+use crate::broker::{Expected, NoTunnel, Outcome, Slot, Tunnel};
 use crate::config::{HEAD_MAX, HEAD_TIME_MAX, SESSION_OPEN_MAX, WRITE_MAX};
-use crate::relay::{Upload, relay};
+use crate::relay::{Upload, carry};
 use crate::server::{Alive, Shared, stopped};
 use crate::store::applications::{Denied, Target};
 use crate::store::audit::Entry;
@@ -65,7 +65,6 @@ pub(crate) async fn run(
 /// Serves one user's connection: one request, one session.
 async fn serve(shared: &Arc<Shared>, mut user: TcpStream, peer: SocketAddr) {
     let asked = async {
-        watch_peer(&user).map_err(|error| Refusal::bad_request(&error.to_string()))?;
         let (request, rest) = read_head(&mut user).await?;
         let name = authenticate(shared, &request).await?;
         let targets = authorise(shared, &name, &request, peer).await?;
@@ -75,7 +74,7 @@ async fn serve(shared: &Arc<Shared>, mut user: TcpStream, peer: SocketAddr) {
     // In a box, which goes when a session is there: most of a session's life needs none of it.
     let asked = Box::pin(asked).await;
     match asked {
-        Ok((form, rest, session)) => carry(shared, user, form, rest, session).await,
+        Ok((form, rest, session)) => go_on(shared, user, form, rest, session).await,
         Err(refusal) => {
             info!("{peer}: {refusal}");
             Box::pin(response::send(user, &refusal)).await;
@@ -93,19 +92,21 @@ struct Session {
     channel: Channel,
 }
 
+/// Bytes of a head that are read at once: most are shorter.
+const HEAD_PART: usize = 2048;
+
 /// The request, and what came with it but is not of its head.
 async fn read_head(user: &mut TcpStream) -> Result<(Request, Vec<u8>), Refusal> {
     let reading = async {
-        let mut bytes = Vec::with_capacity(1024);
+        let mut bytes = Vec::new();
         loop {
-            let mut part = [0; 4096];
-            let len = user.read(&mut part).await.unwrap_or(0);
+            bytes.reserve(HEAD_PART);
+            let len = user.read_buf(&mut bytes).await.unwrap_or(0);
             if len == 0 {
                 return Err(Refusal::bad_request(
                     "the connection ended inside the request",
                 ));
             }
-            bytes.extend_from_slice(&part[..len]);
             if let Some((request, head_len)) = head::parse(&bytes)? {
                 return Ok((request, bytes.split_off(head_len)));
             }
@@ -197,10 +198,15 @@ async fn open(shared: &Arc<Shared>, user: &str, targets: &[Target]) -> Result<Se
     };
     let tunnel = Arc::clone(&expected.tunnel);
     let entry = session_entry("session_granted", &id, user, &target, &tunnel);
-    note(shared, entry)
-        .await
-        .map_err(|error| store_failed(&error))?;
-    let failed = match offer(shared, &target, expected, id).await {
+    let noted = note(shared, entry);
+    // Meanwhile. It goes nowhere before the decision is on the disk.
+    let grant = sign_grant(shared, &target, &tunnel, id);
+    noted.await.map_err(|error| store_failed(&error))?;
+    let offered = match grant {
+        Ok(grant) => offer(&target, expected, grant).await,
+        Err(failed) => Err(failed),
+    };
+    let failed = match offered {
         Ok((slot, channel)) => {
             return Ok(Session {
                 id,
@@ -221,10 +227,9 @@ async fn open(shared: &Arc<Shared>, user: &str, targets: &[Target]) -> Result<Se
 
 /// Offers the session to the connector and awaits its data channel.
 async fn offer(
-    shared: &Shared,
     target: &Target,
     expected: Expected,
-    id: SessionId,
+    grant: Vec<u8>,
 ) -> Result<(Slot, Box<Channel>), Refusal> {
     let Expected {
         tunnel,
@@ -242,11 +247,10 @@ async fn offer(
         Refusal::new(Status::GatewayTimeout, detail)
     };
     let deadline = Instant::now() + SESSION_OPEN_MAX;
-    // Many who come at once wait for each other here, and none is refused for it. A grant is signed when
-    // its turn has come: its time begins then.
+    // Many who come at once wait for each other here, and none is refused for it.
     let room = timeout_at(deadline, tunnel.room()).await.map_err(late)?;
     let room = room.ok_or_else(lost)?;
-    room.send(sign_grant(shared, target, &tunnel, id)?);
+    room.send(grant);
     match timeout_at(deadline, outcome).await.map_err(late)? {
         Ok(Outcome::Attached(channel)) => Ok((slot, channel)),
         Ok(Outcome::Refused { reason, detail }) => Err(refused(connector, target, reason, &detail)),
@@ -301,8 +305,8 @@ fn refused(connector: &str, target: &Target, reason: SessionRefusal, detail: &st
     Refusal::new(status, sentence)
 }
 
-/// Carries the session to its end and writes down what it was.
-async fn carry(
+/// Has the session carried to its end and writes down what it was.
+async fn go_on(
     shared: &Arc<Shared>,
     mut user: TcpStream,
     form: Form,
@@ -317,12 +321,6 @@ async fn carry(
         slot,
         channel,
     } = session;
-    let connector = &tunnel.identity.name;
-    info!(
-        "session {} of {name} to {} through {connector}",
-        hex(&id),
-        target.application
-    );
     let (first, upload) = match form {
         Form::Connect => {
             let greeting = b"HTTP/1.1 200 Connected\r\n\r\n";
@@ -338,7 +336,17 @@ async fn carry(
             ([head.as_slice(), &rest].concat(), Upload::Body(left))
         }
     };
-    let end = relay(&shared.plane, user, channel, first, upload, &slot).await;
+    let carried = carry(&shared.plane, user, channel, first, upload, &slot);
+    info!(
+        "session {} of {name} to {} through {}",
+        hex(&id),
+        target.application,
+        tunnel.identity.name
+    );
+    let end = match carried {
+        Ok(carried) => carried.end().await,
+        Err(end) => end,
+    };
     drop(slot);
     info!(
         "session {} ended: {}, {} up, {} down",
@@ -351,7 +359,8 @@ async fn carry(
         .with("bytes_up", end.up)
         .with("bytes_down", end.down)
         .with("reason", end.reason);
-    if let Err(error) = note(shared, entry).await {
+    let noted = { &shared.store }.note_in_company(clock::unix_now(), entry);
+    if let Err(error) = noted.await {
         error!(
             "the end of session {} is not in the audit log: {error}",
             hex(&id)
@@ -375,8 +384,8 @@ fn session_entry(
         .with("connector", hex(&tunnel.identity.id))
 }
 
-async fn note(shared: &Arc<Shared>, entry: Entry) -> Result<(), Error> {
-    shared.store.note(clock::unix_now(), entry).await
+fn note(shared: &Shared, entry: Entry) -> impl Future<Output = Result<(), Error>> + use<> {
+    shared.store.note(clock::unix_now(), entry)
 }
 
 /// What cannot be written down is not granted.

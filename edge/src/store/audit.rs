@@ -1,9 +1,12 @@
 //! The audit log: what was decided, in a chain that shows alterations.
 //!
-//! A row's hash is `SHA-256(hash of the row before | text)`, 32 zero bytes before the first, and is
-//! signed with the edge's audit key. The text is one JSON object and is stored as it was hashed, so
-//! whatever is listed is covered. Whoever notes the last row's number and hash elsewhere also
-//! notices rows cut off the end.
+//! A row's hash is `SHA-256(hash of the row before | text)`, 32 zero bytes before the first. The text is one
+//! JSON object and is stored as it was hashed, so whatever is listed is covered. Whoever notes the last row's
+//! number and hash elsewhere also notices rows cut off the end.
+//!
+//! A row's hash is signed with the edge's audit key. Of rows that are committed together the last one's is, and
+//! its text says with `signs` how many they are: a signature covers the rows that it was made for and no other
+//! one, so a row that somebody else puts into the chain is covered by none.
 
 use connector_proto::time::UnixSeconds;
 use ring::digest;
@@ -29,6 +32,17 @@ impl Entry {
             event,
             fields: Map::new(),
         }
+    }
+
+    fn text(&self, seq: i64, at: UnixSeconds, signs: Option<usize>) -> String {
+        let mut fields = self.fields.clone();
+        fields.insert("seq".into(), seq.into());
+        fields.insert("at".into(), at.0.into());
+        fields.insert("event".into(), self.event.into());
+        if let Some(signs) = signs.filter(|signs| *signs > 1) {
+            fields.insert("signs".into(), signs.into());
+        }
+        Value::Object(fields).to_string()
     }
 
     /// With one more field.
@@ -85,6 +99,8 @@ impl Store {
             seq: 0,
             hash: FIRST,
         };
+        // The row behind the last one that is covered by a signature.
+        let mut uncovered = 1;
         while let Some(row) = rows.next()? {
             let seq: i64 = row.get(0)?;
             let (text, hash): (String, Vec<u8>) = (row.get(1)?, row.get(2)?);
@@ -97,16 +113,26 @@ impl Store {
             if hash != expected {
                 return broken("its text or a row before it was altered");
             }
-            if key.verify(&expected, &signature).is_err() {
-                return broken("it was not written by this edge");
-            }
-            if !names_its_number(&text, seq) {
+            let said = Said::of(&text);
+            if said.seq != Some(seq) {
                 return broken("its text names another number");
+            }
+            if !signature.is_empty() {
+                if key.verify(&expected, &signature).is_err() {
+                    return broken("it was not written by this edge");
+                }
+                if said.signs != seq + 1 - uncovered {
+                    return not_covered(uncovered);
+                }
+                uncovered = seq + 1;
             }
             last = Link {
                 seq,
                 hash: expected,
             };
+        }
+        if uncovered <= last.seq {
+            return not_covered(uncovered);
         }
         Ok(Verified {
             rows: last.seq,
@@ -115,25 +141,31 @@ impl Store {
     }
 }
 
-/// Adds a row at the end of the chain, inside the transaction of the decision.
-pub(super) fn append(
+const fn not_covered(row: i64) -> Result<Verified, Error> {
+    let problem = "it is not covered by a signature of this edge";
+    Err(Error::AuditBroken { row, problem })
+}
+
+/// Adds rows at the end of the chain, inside the transaction of their decisions, and signs the last one.
+pub(super) fn append<'a>(
     connection: &Connection,
     key: &Ed25519KeyPair,
-    now: UnixSeconds,
-    entry: &Entry,
+    lines: impl ExactSizeIterator<Item = (UnixSeconds, &'a Entry)>,
 ) -> Result<(), Error> {
-    let last = last_link(connection)?;
-    let seq = last.seq + 1;
-    let mut fields = entry.fields.clone();
-    fields.insert("seq".into(), seq.into());
-    fields.insert("at".into(), now.0.into());
-    fields.insert("event".into(), entry.event.into());
-    let text = Value::Object(fields).to_string();
-    let hash = chained(&last.hash, &text);
-    let signature = key.sign(&hash);
     let insert = "INSERT INTO audit (seq, text, hash, signature) VALUES (?1, ?2, ?3, ?4)";
     let mut statement = connection.prepare_cached(insert)?;
-    statement.execute(params![seq, text, hash, signature.as_ref()])?;
+    let mut last = last_link(connection)?;
+    let count = lines.len();
+    for (number, (at, entry)) in lines.enumerate() {
+        let signs = (number + 1 == count).then_some(count);
+        let seq = last.seq + 1;
+        let text = entry.text(seq, at, signs);
+        let hash = chained(&last.hash, &text);
+        let signature = signs.map(|_| key.sign(&hash));
+        let signature = signature.as_ref().map_or(&[][..], |signed| signed.as_ref());
+        statement.execute(params![seq, text, hash, signature])?;
+        last = Link { seq, hash };
+    }
     Ok(())
 }
 
@@ -171,9 +203,22 @@ fn chained(previous: &[u8; 32], text: &str) -> [u8; 32] {
     hash
 }
 
-fn names_its_number(text: &str, seq: i64) -> bool {
-    let value: Value = serde_json::from_str(text).unwrap_or(Value::Null);
-    value.get("seq").and_then(Value::as_i64) == Some(seq)
+/// What a row says of itself.
+struct Said {
+    seq: Option<i64>,
+    /// How many rows its signature covers, if it has one.
+    signs: i64,
+}
+
+impl Said {
+    fn of(text: &str) -> Self {
+        let value: Value = serde_json::from_str(text).unwrap_or(Value::Null);
+        let number = |name| value.get(name).and_then(Value::as_i64);
+        Self {
+            seq: number("seq"),
+            signs: number("signs").unwrap_or(1),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -224,12 +269,64 @@ mod tests {
             .lock()
             .execute("DELETE FROM audit", [])
             .unwrap();
-        append(&scratch.store.lock(), &forger, NOW, &Entry::new("forged")).unwrap();
+        forge(&scratch, &forger, &[Entry::new("forged")]);
         let error = scratch.store.verify_audit().unwrap_err();
         assert!(
             error.to_string().contains("not written by this edge"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn rows_that_were_committed_together_are_signed_once_and_every_alteration_names_its_row() {
+        for (statement, row) in [
+            ("SELECT 1", None),
+            (
+                "UPDATE audit SET text = replace(text, '\"number\":1', '\"number\":7')",
+                Some(2),
+            ),
+            ("UPDATE audit SET signature = x'' WHERE seq = 4", Some(2)),
+            ("UPDATE audit SET signature = x'' WHERE seq = 5", Some(5)),
+            (
+                "UPDATE audit SET signature = zeroblob(64) WHERE seq = 2",
+                Some(2),
+            ),
+            ("DELETE FROM audit WHERE seq >= 4", Some(2)),
+        ] {
+            let scratch = Scratch::new();
+            write(&scratch, 0..1);
+            write(&scratch, 1..4);
+            write(&scratch, 4..5);
+            scratch.store.lock().execute_batch(statement).unwrap();
+            let found = match scratch.store.verify_audit() {
+                Ok(verified) => {
+                    assert_eq!(verified.rows, 5);
+                    None
+                }
+                Err(Error::AuditBroken { row, .. }) => Some(row),
+                Err(other) => panic!("{statement}: {other}"),
+            };
+            assert_eq!(found, row, "{statement}");
+        }
+    }
+
+    #[test]
+    fn a_row_that_somebody_else_put_into_the_chain_is_not_covered_by_the_next_signature() {
+        let scratch = written();
+        let forger = Ed25519KeyPair::from_seed_unchecked(&[9; 32]).unwrap();
+        forge(&scratch, &forger, &[Entry::new("forged")]);
+        let strip = "UPDATE audit SET signature = x'' WHERE seq = 6";
+        scratch.store.lock().execute(strip, []).unwrap();
+        write(&scratch, 6..9);
+        match scratch.store.verify_audit() {
+            Err(Error::AuditBroken { row, problem }) => {
+                assert_eq!(
+                    (row, problem),
+                    (6, "it is not covered by a signature of this edge")
+                );
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -260,5 +357,19 @@ mod tests {
                 .unwrap();
         }
         scratch
+    }
+
+    /// Writes rows that are committed together.
+    fn write(scratch: &Scratch, numbers: std::ops::Range<i32>) {
+        let entry = |number| Entry::new("test").with("number", number);
+        let entries: Vec<_> = numbers.map(entry).collect();
+        let lines = entries.iter().map(|entry| (NOW, entry));
+        let key = &scratch.store.audit_key;
+        append(&scratch.store.lock(), key, lines).unwrap();
+    }
+
+    fn forge(scratch: &Scratch, forger: &Ed25519KeyPair, entries: &[Entry]) {
+        let lines = entries.iter().map(|entry| (NOW, entry));
+        append(&scratch.store.lock(), forger, lines).unwrap();
     }
 }

@@ -22,21 +22,20 @@ pub mod ratchet;
 pub mod roots;
 mod schema;
 pub mod users;
+mod writer;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use connector_proto::limits::GREETING_MAX;
 use connector_proto::time::UnixSeconds;
 use ring::signature::Ed25519KeyPair;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
 use crate::Error;
 use audit::Entry;
-use notes::Notes;
+use writer::{TURN_MAX, Writer};
 
 /// An open store. One connection changes it, and callers take turns; another one looks, and waits for no
 /// commit.
@@ -46,9 +45,7 @@ pub struct Store {
     /// Sees what is committed. A store in memory has none.
     reader: Option<Mutex<Connection>>,
     audit_key: Ed25519KeyPair,
-    notes: Notes,
-    /// One permit. Whoever waits for it does so without a thread, and no longer than [`TURN_MAX`].
-    turn: Arc<Semaphore>,
+    writer: Writer,
 }
 
 impl Store {
@@ -86,35 +83,8 @@ impl Store {
             connection: Mutex::new(connection),
             reader: None,
             audit_key,
-            notes: Notes::default(),
-            turn: Arc::new(Semaphore::new(1)),
+            writer: Writer::default(),
         })
-    }
-
-    /// Runs `work` with the store on a thread that may block. However many wait, one thread does.
-    ///
-    /// # Errors
-    /// What `work` says; [`Error::StoreBusy`] if its turn did not come in time; [`Error::DataDir`]
-    /// if it panicked.
-    pub async fn run<T: Send + 'static>(
-        self: &Arc<Self>,
-        work: impl FnOnce(&Self) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        let store = Arc::clone(self);
-        let busy = || Error::StoreBusy { waited: TURN_MAX };
-        let turn = match timeout(TURN_MAX, Arc::clone(&self.turn).acquire_owned()).await {
-            Ok(turn) => turn.map_err(|_| busy())?,
-            Err(_) => return Err(busy()),
-        };
-        let panicked = |_| Error::DataDir {
-            problem: "a store operation panicked".into(),
-        };
-        let working = tokio::task::spawn_blocking(move || {
-            // Held until the work is done, also when nobody waits for it any more.
-            let _turn = turn;
-            work(&store)
-        });
-        working.await.map_err(panicked)?
     }
 
     /// A number that changes when another process has changed the store.
@@ -177,7 +147,7 @@ impl Store {
         now: UnixSeconds,
         entry: &Entry,
     ) -> Result<(), Error> {
-        audit::append(transaction, &self.audit_key, now, entry)
+        audit::append(transaction, &self.audit_key, [(now, entry)].into_iter())
     }
 
     /// Looks something up, at once and on the thread that asks: no thread and no turn is taken for what
@@ -201,9 +171,6 @@ impl Store {
 /// waits at most twice for its turn and for another process, and must hear of it before its own
 /// patience ends ([`connector_proto::limits::GREETING_MAX`]).
 const BUSY_MAX: Duration = Duration::from_secs(3);
-
-/// How long one operation waits for those before it.
-const TURN_MAX: Duration = Duration::from_secs(4);
 
 const _: () = assert!(2 * (BUSY_MAX.as_secs() + TURN_MAX.as_secs()) < GREETING_MAX.as_secs());
 
@@ -258,7 +225,7 @@ pub(crate) mod tests {
 
     pub(crate) const NOW: UnixSeconds = UnixSeconds(1_700_000_000);
 
-    fn audit_key() -> Ed25519KeyPair {
+    pub(crate) fn audit_key() -> Ed25519KeyPair {
         Ed25519KeyPair::from_seed_unchecked(&[3; 32]).unwrap()
     }
 

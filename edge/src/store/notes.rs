@@ -4,119 +4,122 @@
 //! A commit waits for the disk, and while it does more lines come. Each is on the disk when its writer
 //! goes on, as if it had been alone: only the number of commits is smaller.
 
-use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use connector_proto::time::UnixSeconds;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::Store;
-use super::audit::Entry;
+use super::audit::{Entry, append};
+use super::writer::Writer;
 use crate::Error;
 
-/// Lines of one commit: more would keep others from the store for longer than a commit takes.
-const BATCH_MAX: usize = 256;
+/// How long a line waits for company that nobody waits for: about as long as a slow disk takes for the
+/// commit that it is spared.
+const COMPANY_MAX: Duration = Duration::from_millis(20);
 
-/// The lines that are to be written. Each belongs to a user's connection, of which there are only so many.
-#[derive(Debug, Default)]
-pub(super) struct Notes(Mutex<Waiting>);
-
-#[derive(Debug, Default)]
-struct Waiting {
-    /// Oldest first.
-    notes: Vec<Note>,
-    /// Whether a task writes them.
-    is_served: bool,
-}
-
+/// A line that is to be written, and who waits for it.
 #[derive(Debug)]
-struct Note {
+pub(super) struct Note {
+    store: Arc<Store>,
     at: UnixSeconds,
     entry: Entry,
     written: oneshot::Sender<Result<(), Error>>,
 }
 
 impl Store {
-    /// Writes down a decision that changes nothing in the store; returns when that is on the disk.
+    /// Writes down a decision that changes nothing in the store: begins at once, and what it returns is
+    /// ready when that is on the disk.
     ///
     /// # Errors
     /// [`Error::Unwritten`]; the decision must then not be acted on.
-    pub async fn note(self: &Arc<Self>, at: UnixSeconds, entry: Entry) -> Result<(), Error> {
-        let (written, outcome) = oneshot::channel();
-        if self.notes.add(Note { at, entry, written }) {
-            // A task of its own: whoever waits may go away, and others wait with him.
-            tokio::spawn(write_all(Arc::clone(self)));
-        }
-        outcome.await.unwrap_or_else(|_| Err(unwritten("stopped")))
+    pub fn note(
+        self: &Arc<Self>,
+        at: UnixSeconds,
+        entry: Entry,
+    ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
+        let outcome = self.add_note(at, entry, true);
+        async move { outcome?.await.unwrap_or_else(|_| Err(unwritten("stopped"))) }
     }
 
-    /// Writes one batch, and answers those who wait for it.
-    fn write_batch(&self) {
-        let batch = self.notes.take(BATCH_MAX);
-        let done = self.transact(|transaction| {
-            for note in &batch {
-                self.write_down(transaction, note.at, &note.entry)?;
+    /// Writes down what has happened, for which nobody waits: with the next line that is written, or after
+    /// [`COMPANY_MAX`]. Returns when that is on the disk.
+    ///
+    /// # Errors
+    /// [`Error::Unwritten`].
+    pub async fn note_in_company(
+        self: &Arc<Self>,
+        at: UnixSeconds,
+        entry: Entry,
+    ) -> Result<(), Error> {
+        let mut outcome = self.add_note(at, entry, false)?;
+        // Also if this is given up: the line stays.
+        let mut call = Call(Some(&self.writer));
+        let written = match timeout(COMPANY_MAX, &mut outcome).await {
+            Ok(written) => {
+                call.0 = None;
+                written
             }
-            Ok(())
-        });
-        answer(batch, done.as_ref().err());
+            Err(_) => {
+                drop(call);
+                outcome.await
+            }
+        };
+        written.unwrap_or_else(|_| Err(unwritten("stopped")))
+    }
+
+    fn add_note(
+        self: &Arc<Self>,
+        at: UnixSeconds,
+        entry: Entry,
+        is_urgent: bool,
+    ) -> Result<oneshot::Receiver<Result<(), Error>>, Error> {
+        let (written, outcome) = oneshot::channel();
+        let store = Arc::clone(self);
+        let note = Note {
+            store,
+            at,
+            entry,
+            written,
+        };
+        self.writer.add(note, is_urgent)?;
+        Ok(outcome)
     }
 }
 
-impl Notes {
-    /// Whether there was none before: it needs a task.
-    fn add(&self, note: Note) -> bool {
-        let mut waiting = self.lock();
-        waiting.notes.push(note);
-        !mem::replace(&mut waiting.is_served, true)
-    }
+/// Has what waits be written when it is dropped.
+struct Call<'a>(Option<&'a Writer>);
 
-    fn take(&self, max: usize) -> Vec<Note> {
-        let mut waiting = self.lock();
-        let len = waiting.notes.len().min(max);
-        waiting.notes.drain(..len).collect()
-    }
-
-    /// Whether there are more; if not, the next one needs a task again.
-    fn are_left(&self) -> bool {
-        let mut waiting = self.lock();
-        waiting.is_served = !waiting.notes.is_empty();
-        waiting.is_served
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Takes a turn of the store for each batch, so that everything else has its turns in between.
-async fn write_all(store: Arc<Store>) {
-    loop {
-        let turn = store.run(|store| {
-            store.write_batch();
-            Ok(())
-        });
-        if let Err(error) = turn.await {
-            // Its turn did not come: those who wait are told, and whoever comes next tries again.
-            answer(store.notes.take(usize::MAX), Some(&error));
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if let Some(writer) = self.0 {
+            writer.call();
         }
-        if !store.notes.are_left() {
+    }
+}
+
+impl Note {
+    /// Writes one batch, all of the same store, and answers those who wait for it.
+    pub(super) fn write(batch: Vec<Self>) {
+        let Some(store) = batch.first().map(|note| Arc::clone(&note.store)) else {
             return;
+        };
+        let lines = batch.iter().map(|note| (note.at, &note.entry));
+        let done = store.transact(|transaction| append(transaction, &store.audit_key, lines));
+        let problem = done.err();
+        for note in batch {
+            let problem = problem.as_ref().map(unwritten);
+            // Whoever waited may have gone.
+            let _ = note.written.send(problem.map_or(Ok(()), Err));
         }
     }
 }
 
-fn answer(notes: Vec<Note>, problem: Option<&Error>) {
-    for note in notes {
-        let outcome = problem.map_or(Ok(()), |problem| Err(unwritten(&problem.to_string())));
-        // Whoever waited may have gone.
-        let _ = note.written.send(outcome);
-    }
-}
-
-fn unwritten(cause: &str) -> Error {
+fn unwritten(cause: impl ToString) -> Error {
     Error::Unwritten {
-        cause: cause.to_owned(),
+        cause: cause.to_string(),
     }
 }
 
@@ -124,6 +127,8 @@ fn unwritten(cause: &str) -> Error {
 mod tests {
     use super::*;
     use crate::store::tests::{NOW, Scratch};
+    use std::pin::Pin;
+    use std::task::Poll;
     use tokio::task::JoinSet;
 
     #[tokio::test(flavor = "multi_thread")]
@@ -140,7 +145,7 @@ mod tests {
             written.unwrap();
         }
         assert_eq!(scratch.store.verify_audit().unwrap().rows, 10_000);
-        assert!(store.notes.lock().notes.is_empty());
+        assert_eq!(store.writer.waiting(), 0);
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -174,5 +179,49 @@ mod tests {
         read_only(false);
         store.note(NOW, Entry::new("test")).await.unwrap();
         assert_eq!(scratch.store.verify_audit().unwrap().rows, 1);
+    }
+
+    #[tokio::test]
+    async fn a_line_for_which_nobody_waits_is_written_with_the_next_one_and_before_it() {
+        let scratch = Scratch::new();
+        let store = Arc::new(scratch.again());
+        let (first, second) = (Entry::new("first"), Entry::new("second"));
+        let mut first = Box::pin(store.note_in_company(NOW, first));
+        assert!(is_pending(&mut first).await);
+        store.note(NOW, second).await.unwrap();
+        let events = scratch.store.audit_rows(9).unwrap();
+        assert_eq!(
+            [&events[0]["event"], &events[1]["event"]],
+            ["first", "second"]
+        );
+        first.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_line_for_which_nobody_waits_and_that_stays_alone_is_written_all_the_same() {
+        let scratch = Scratch::new();
+        let store = Arc::new(scratch.again());
+        store
+            .note_in_company(NOW, Entry::new("test"))
+            .await
+            .unwrap();
+        assert_eq!(scratch.store.verify_audit().unwrap().rows, 1);
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_given_up_is_written_all_the_same() {
+        let scratch = Scratch::new();
+        let store = Arc::new(scratch.again());
+        let mut line = Box::pin(store.note_in_company(NOW, Entry::new("test")));
+        assert!(is_pending(&mut line).await);
+        drop(line);
+        // Behind it.
+        store.run(|_| Ok(())).await.unwrap();
+        assert_eq!(scratch.store.verify_audit().unwrap().rows, 1);
+    }
+
+    /// Has the line be put down; whether it is not written yet.
+    async fn is_pending(line: &mut (impl Future + Unpin)) -> bool {
+        std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *line).poll(cx).is_pending())).await
     }
 }

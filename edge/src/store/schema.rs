@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::Error;
 
 /// Step `n` brings a store from version `n` to `n + 1` (`PRAGMA user_version`).
-const STEPS: &[&str] = &[VERSION_1, VERSION_2];
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
 
 const VERSION_1: &str = "
 CREATE TABLE settings (
@@ -174,6 +174,10 @@ CREATE TABLE roots (
 ) STRICT;
 ";
 
+/// Audit rows that are committed together are signed once. The tables are the same; an edge of before would
+/// call such rows altered, so it leaves the store alone.
+const VERSION_3: &str = "";
+
 /// Brings the store to this version's schema.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), Error> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -215,7 +219,7 @@ mod tests {
         let version: i64 = connection
             .pragma_query_value(None, "user_version", |row| row.get(0))
             .unwrap();
-        assert_eq!(version, 2);
+        assert_eq!(version, 3);
         let group: (String, i64, String) = connection
             .query_row(
                 "SELECT name, certificate_life_s, moved_nic FROM groups",
