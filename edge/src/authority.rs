@@ -28,7 +28,7 @@ mod files;
 mod request;
 mod roots;
 
-pub use request::RequestKey;
+pub use request::{RequestKey, fuzz_request};
 pub use roots::{Roots, retire, rotate};
 
 pub(crate) use certificate::not_after;

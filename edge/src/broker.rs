@@ -258,8 +258,8 @@ impl Broker {
         self.sessions().opening(connector)
     }
 
-    /// The next session of a connector that wants a successor.
-    pub(crate) fn next_wanting(&self, connector: &ConnectorId) -> Option<SessionId> {
+    /// The next session of a connector that wants a successor, and the number of that channel.
+    pub(crate) fn next_wanting(&self, connector: &ConnectorId) -> Option<(SessionId, u32)> {
         self.sessions().next_wanting(connector)
     }
 
@@ -372,12 +372,12 @@ impl Slot {
         sessions.set_carried(&self.connector, &self.id, key, succeed);
     }
 
-    /// Has the connector asked for a successor of the session's channel: now, or as soon as it is there.
+    /// Has the connector asked for the session's channel of this number: now, or as soon as it is there.
     /// Does not block.
-    pub(crate) fn asker(&self) -> impl Fn() + Send + use<> {
+    pub(crate) fn asker(&self) -> impl Fn(u32) + Send + use<> {
         let (broker, connector, id) = (Arc::clone(&self.broker), self.connector, self.id);
-        move || {
-            broker.sessions().want_successor(&connector, &id);
+        move |channel| {
+            broker.sessions().want(&connector, &id, channel);
             if let Some(tunnel) = broker.incumbent(&connector) {
                 tunnel.successions.notify_one();
             }

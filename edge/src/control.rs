@@ -193,10 +193,11 @@ impl Control<'_> {
     /// Has the connector attach the next channels to sessions that want them.
     fn ask_successors(&mut self) -> Result<(), ProtocolError> {
         for _ in 0..MESSAGES_PER_TURN {
-            let Some(session) = self.shared.broker.next_wanting(&self.identity.id) else {
+            let wanting = self.shared.broker.next_wanting(&self.identity.id);
+            let Some((session, channel)) = wanting else {
                 return Ok(());
             };
-            let asked = self.machine.ask_successor(session);
+            let asked = self.machine.ask_successor(session, channel);
             self.unless_early(asked)?;
         }
         // There may be more, after what else is to do.

@@ -7,7 +7,7 @@
 
 use splice_core::channel::Channel;
 use splice_core::engine::Broken;
-use splice_core::plane::{self, Event, NewSession, Plane};
+use splice_core::plane::{self, Event, NewSession, Plane, SessionKey};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
@@ -33,21 +33,31 @@ pub(crate) struct End {
     pub(crate) reason: String,
 }
 
-/// Carries the session until both directions have ended, one fails or it is cancelled. `first` goes to
-/// the application before anything that is read from the user.
-pub(crate) async fn relay(
-    plane: &Plane,
+/// A session on the data plane.
+pub(crate) struct Carried<'a> {
+    plane: &'a Plane,
+    slot: &'a Slot,
+    key: SessionKey,
+    ended: oneshot::Receiver<plane::End>,
+}
+
+/// Gives the session to the data plane. `first` goes to the application before anything that is read from
+/// the user.
+///
+/// # Errors
+/// How the session ended if it cannot be carried.
+pub(crate) fn carry<'a>(
+    plane: &'a Plane,
     user: TcpStream,
     channel: Channel,
     first: Vec<u8>,
     upload: Upload,
-    slot: &Slot,
-) -> End {
-    let plain = match user.into_std() {
-        Ok(plain) => plain,
-        Err(error) => return not_carried(user_failed(&error)),
-    };
-    let (ended, mut end) = oneshot::channel();
+    slot: &'a Slot,
+) -> Result<Carried<'a>, End> {
+    let plain = user
+        .into_std()
+        .map_err(|error| not_carried(user_failed(&error)))?;
+    let (tell, ended) = oneshot::channel();
     let key = plane.carry(NewSession {
         plain,
         channel,
@@ -56,28 +66,40 @@ pub(crate) async fn relay(
             Upload::All => None,
             Upload::Body(left) => Some(left),
         },
-        tell: teller(slot, ended),
+        tell: teller(slot, tell),
     });
     slot.set_carried(key, |key, successor| plane.succeed(key, successor));
-    let end = tokio::select! {
-        end = &mut end => end,
-        () = slot.cancel.notified() => {
-            plane.end(key);
-            end.await
+    Ok(Carried {
+        plane,
+        slot,
+        key,
+        ended,
+    })
+}
+
+impl Carried<'_> {
+    /// Returns when both directions have ended, one has failed, or the session was cancelled.
+    pub(crate) async fn end(mut self) -> End {
+        let end = tokio::select! {
+            end = &mut self.ended => end,
+            () = self.slot.cancel.notified() => {
+                self.plane.end(self.key);
+                self.ended.await
+            }
+        };
+        match end {
+            Ok(plane::End {
+                outward,
+                inward,
+                broken,
+            }) => End {
+                up: outward,
+                down: inward,
+                reason: broken.map_or_else(|| "finished".into(), |broken| reason(&broken)),
+            },
+            // Nobody ends a session without a word, unless the plane goes away as a whole.
+            Err(_) => not_carried("ended by the edge".into()),
         }
-    };
-    match end {
-        Ok(plane::End {
-            outward,
-            inward,
-            broken,
-        }) => End {
-            up: outward,
-            down: inward,
-            reason: broken.map_or_else(|| "finished".into(), |broken| reason(&broken)),
-        },
-        // Nobody ends a session without a word, unless the plane goes away as a whole.
-        Err(_) => not_carried("ended by the edge".into()),
     }
 }
 
@@ -85,7 +107,7 @@ pub(crate) async fn relay(
 fn teller(slot: &Slot, ended: oneshot::Sender<plane::End>) -> Box<dyn FnMut(Event) + Send> {
     let (ask, mut ended) = (slot.asker(), Some(ended));
     Box::new(move |event| match event {
-        Event::WantsSuccessor => ask(),
+        Event::WantsSuccessor { channel } => ask(channel),
         Event::Ended(end) => {
             if let Some(ended) = ended.take() {
                 // Whoever waited has gone: the edge stops.

@@ -88,9 +88,9 @@ macro_rules! messages {
 }
 
 /// Ids that no message has any more: 0x0102, an EnrolRequest, and 0x0200, a Hello, both from before a
-/// fingerprint named the VM generation and the TPM; 0x0300 and 0x0301, Attach and Attached, from before data
-/// channels were warm.
-pub const RETIRED: [u16; 4] = [0x0102, 0x0200, 0x0300, 0x0301];
+/// fingerprint named the VM generation and the TPM; 0x020f, a Succeed that did not say which channel it wanted;
+/// 0x0300 and 0x0301, Attach and Attached, from before data channels were warm.
+pub const RETIRED: [u16; 5] = [0x0102, 0x0200, 0x020f, 0x0300, 0x0301];
 
 messages! {
     Close<'a> = 0x0001,
@@ -113,7 +113,7 @@ messages! {
     Trust<'a> = 0x020c,
     TrustStored = 0x020d,
     Capacity = 0x020e,
-    Succeed = 0x020f,
+    Succeed = 0x0210,
     Ready = 0x0302,
     Attach = 0x0303,
     TimeRequest = 0x0400,

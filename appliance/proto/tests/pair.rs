@@ -350,13 +350,13 @@ fn capacity_and_succession_are_told_once_the_channel_is_up() {
     let (mut connector, mut edge) = established();
     while connector.poll_event().is_some() || edge.poll_event().is_some() {}
     connector.announce_capacity(u32::MAX).unwrap();
-    edge.ask_successor([4; 16]).unwrap();
+    edge.ask_successor([4; 16], 7).unwrap();
     exchange(now, &mut connector, &mut edge);
     let sessions = limits::CAPACITY_MAX;
     assert_eq!(edge.poll_event(), Some(EdgeEvent::Capacity { sessions }));
-    let session = [4; 16];
+    let (session, channel) = ([4; 16], 7);
     assert_eq!(
         connector.poll_event(),
-        Some(ConnectorEvent::Succeed { session })
+        Some(ConnectorEvent::Succeed { session, channel })
     );
 }

@@ -15,8 +15,11 @@ use std::os::fd::BorrowedFd;
 use crate::buffers::Buffers;
 use crate::channel::{DirectionKeys, Rekey};
 
+mod course;
 pub mod in_place;
 pub mod kernel;
+
+pub use course::Course;
 
 /// Which engine carries a direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +40,8 @@ impl fmt::Display for Engine {
 }
 
 /// What one turn of one direction works on. Both descriptors are non-blocking sockets, and readiness is
-/// edge-triggered: a flag is true until a call says otherwise, and whoever gets `EAGAIN` sets it to false.
+/// edge-triggered: a flag is true until a call says otherwise, and whoever gets `EAGAIN`, or learns by other
+/// means that it would come next, sets it to false.
 #[derive(Debug)]
 pub struct Flow<'a> {
     /// Where bytes come from: the plain socket outward, the data channel inward.
@@ -66,7 +70,7 @@ pub enum Progress {
     /// Its end is reached and delivered: close_notify sent outward, `SHUT_WR` done inward.
     Ended,
     /// The channel's part is over and everything of it is delivered; the direction goes on with the
-    /// channel's successor. Outward after [`Outward::leave`], inward when the peer said so.
+    /// channel's successor. Outward after [`Course::leave`], inward when the peer said so.
     Continues,
 }
 
@@ -130,8 +134,20 @@ impl fmt::Display for Broken {
 
 impl std::error::Error for Broken {}
 
+/// What the engines of both directions have in common.
+pub trait OneWay: fmt::Debug + Send {
+    /// Whether bytes are held that the sink has not taken: such a session is stalled, not idle.
+    fn is_holding(&self) -> bool;
+
+    /// Records under the present keys; inward as far as they are counted.
+    fn records(&self) -> u64;
+
+    /// Which engine this is.
+    fn engine(&self) -> Engine;
+}
+
 /// From the plain socket into the data channel.
-pub trait Outward: fmt::Debug + Send {
+pub trait Outward: OneWay {
     /// Moves what can be moved without blocking. After the plain socket's end of file and the last byte
     /// before it, sends close_notify and says [`Progress::Ended`]; the socket is left open for the other
     /// direction and for the channel's successor.
@@ -143,19 +159,8 @@ pub trait Outward: fmt::Debug + Send {
     /// Takes bytes that go out before anything that is read; at most 64 KiB, before the first turn.
     fn preload(&mut self, bytes: Vec<u8>);
 
-    /// Takes no more than this many bytes of the plain socket from here on; what comes beyond is read
-    /// and dropped, and its end of file is still the end.
-    fn limit(&mut self, bytes: u64);
-
-    /// How many bytes of the limit are left, for the successor's direction; `None` without a limit.
-    fn limit_left(&self) -> Option<u64>;
-
-    /// Has the next turns send out what is held, then [`crate::channel::ALERT_CONTINUES`], and end with
-    /// [`Progress::Continues`]. Nothing more is read from the plain socket.
-    fn leave(&mut self);
-
-    /// Whether bytes are held that the sink has not taken: such a session is stalled, not idle.
-    fn is_holding(&self) -> bool;
+    /// How far it is to go.
+    fn course(&mut self) -> &mut Course;
 
     /// Has the next turn send a KeyUpdate and go on under our next keys, because the peer asked for that
     /// ([`Inward::takes_key_request`]). While an earlier KeyUpdate waits for the sink, it answers this one,
@@ -167,16 +172,10 @@ pub trait Outward: fmt::Debug + Send {
         let _ = rekey;
         Err(Broken::CannotRekey)
     }
-
-    /// Records sent under the present keys.
-    fn records(&self) -> u64;
-
-    /// Which engine this is.
-    fn engine(&self) -> Engine;
 }
 
 /// From the data channel to the plain socket.
-pub trait Inward: fmt::Debug + Send {
+pub trait Inward: OneWay {
     /// Moves what can be moved without blocking. Handles records that are not data: close_notify becomes
     /// `SHUT_WR` of the plain socket once everything is delivered; [`crate::channel::ALERT_CONTINUES`]
     /// becomes [`Progress::Continues`]; a KeyUpdate changes the keys by `rekey`; tickets are dropped.
@@ -186,20 +185,11 @@ pub trait Inward: fmt::Debug + Send {
     /// What broke the session.
     fn turn(&mut self, flow: &mut Flow<'_>, rekey: &mut Rekey) -> Result<Progress, Broken>;
 
-    /// Whether plain bytes are held that the sink has not taken.
-    fn is_holding(&self) -> bool;
-
     /// Whether the peer has asked since the last call that our keys change with its own (RFC 8446 section
     /// 4.6.3): then [`Outward::update_keys`] is due, and a turn outward.
     fn takes_key_request(&mut self) -> bool {
         false
     }
-
-    /// Records received under the present keys, as far as they are counted.
-    fn records(&self) -> u64;
-
-    /// Which engine this is.
-    fn engine(&self) -> Engine;
 }
 
 /// Makes the outward direction of a channel. The kernel's engine where it is wanted and the kernel takes

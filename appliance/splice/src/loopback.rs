@@ -60,7 +60,14 @@ impl Trust {
 
     /// A channel: the end that dialled, and the end that accepted. Both sockets are non-blocking.
     pub fn channels(&self) -> (Channel, Channel) {
-        let (mut dialling, mut accepting) = sockets();
+        self.channels_over(sockets())
+    }
+
+    /// The same over two connected sockets that block: the one that dialled and the one that was accepted.
+    pub fn channels_over(
+        &self,
+        (mut dialling, mut accepting): (TcpStream, TcpStream),
+    ) -> (Channel, Channel) {
         let (mut client, mut server) = self.greetings();
         while client.is_handshaking() || server.is_handshaking() || !server.to_send().is_empty() {
             exchange(&mut client, &mut dialling, &mut server, &mut accepting);

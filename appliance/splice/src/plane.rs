@@ -69,7 +69,10 @@ pub struct SessionKey(pub u64);
 pub enum Event {
     /// The present channel's keys near their limit: [`Plane::succeed`] is to be called with a fresh one.
     /// Told once for each channel.
-    WantsSuccessor,
+    WantsSuccessor {
+        /// The number of that channel: 0 is the session's first, each successor's one more.
+        channel: u32,
+    },
     /// It is over; told last, and once.
     Ended(End),
 }

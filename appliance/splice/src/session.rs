@@ -15,6 +15,7 @@
 use std::time::Duration;
 
 use connector_proto::time::Instant;
+use connector_sys::tcp_inq;
 
 use crate::buffers::Buffers;
 use crate::channel::Channel;
@@ -114,6 +115,10 @@ impl Session {
         self.start_inward(around.engine)?;
         if let At::Link(engine) = &mut self.outward.at {
             engine.preload(first);
+            if engine.engine() == Engine::InPlace {
+                // Where the socket does not tell what is left in it, it is read until it is empty.
+                let _ = tcp_inq::enable(&self.plain.socket);
+            }
         }
         let token = self.key << SIDE_BITS;
         let watched = self.plain.watch(around.reactor, token);
@@ -182,7 +187,7 @@ impl Session {
         self.has_asked = false;
         self.watch_newest(around.reactor)?;
         match &mut self.outward.at {
-            At::Link(engine) => engine.leave(),
+            At::Link(engine) => engine.course().leave(),
             At::Between => self.start_outward(around.engine)?,
             At::End => {}
         }
@@ -279,7 +284,8 @@ impl Session {
             || is_near(self.inward.link, self.inward.records());
         if is_due {
             self.has_asked = true;
-            (self.tell)(Event::WantsSuccessor);
+            let channel = newest + 1;
+            (self.tell)(Event::WantsSuccessor { channel });
         }
     }
 

@@ -1,184 +1,115 @@
-//! Which sessions are to have their next data channel, and when.
+//! The data channels of one session, by number: 0 is its first, each that succeeds it one more.
 //!
-//! Pure. Both ends may ask for it, at about the same time; one channel does for both.
+//! Pure. Both ends ask for the next one, often at the same time, and each says which one that is: so one
+//! channel does for both, however late either of them hears of it.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::time::Duration;
-
-use connector_proto::time::Instant;
-
-/// How long after a session's channel its next one may be attached: they go by connections of their own, and
-/// the edge takes them in their order.
-const SETTLED: Duration = Duration::from_secs(1);
-/// How long what the edge asks for may have been said before it heard of the last channel, which may be what
-/// it asks for. After that it gets one more: one too many does no harm, and one too few ends the session
-/// after 20 s.
-const CROSSING_MAX: Duration = Duration::from_secs(10);
-
-/// Who wants a session to go on on another channel.
+/// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asker {
-    /// This end's data plane.
-    Plane,
-    /// The edge.
-    Edge,
+pub(super) struct Channels {
+    /// How many the session has had, which is the number of the next one.
+    given: u32,
+    is_next_wanted: bool,
 }
 
-/// See the module. Sessions are known by their tokens.
-#[derive(Debug, Default)]
-pub(super) struct Succession {
-    /// Those that are to have one now.
-    wanted: VecDeque<u64>,
-    /// Those that have been asked for.
-    of: HashMap<u64, State>,
-    /// Those that were asked for too early; when to look at each again.
-    unsettled: BTreeSet<(Instant, u64)>,
-}
-
+/// What somebody's wish for a channel means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Wanted,
-    /// Its last channel was attached then; whether another one is wanted since.
-    Done {
-        at: Instant,
-        is_asked: bool,
-    },
+pub(super) enum Wish {
+    /// It is to be given.
+    New,
+    /// It was given, or is about to be.
+    Known,
+    /// It is not even the next one. No honest end asks for it: each asks for the one after those that it has.
+    TooEarly,
 }
 
-impl Succession {
-    /// Somebody asks for a session's next channel.
-    pub(super) fn ask(&mut self, now: Instant, token: u64, asker: Asker) {
-        let settled = match asker {
-            Asker::Plane => SETTLED,
-            Asker::Edge => CROSSING_MAX,
-        };
-        match self.of.get_mut(&token) {
-            Some(State::Wanted) => {}
-            Some(State::Done { at, is_asked }) if now < *at + settled => {
-                *is_asked = true;
-                self.unsettled.insert((*at + settled, token));
-            }
-            Some(State::Done { .. }) | None => self.want(token),
+impl Channels {
+    /// Of a session that has its first one.
+    pub(super) const fn first() -> Self {
+        Self {
+            given: 1,
+            is_next_wanted: false,
         }
     }
 
-    /// The first of those that are to have one now.
-    pub(super) fn next(&mut self, now: Instant) -> Option<u64> {
-        while let Some((at, token)) = self.unsettled.first().copied()
-            && at <= now
-        {
-            self.unsettled.pop_first();
-            if let Some(State::Done { is_asked: true, .. }) = self.of.get(&token) {
-                self.want(token);
-            }
+    /// Somebody asks for the channel of this number.
+    pub(super) const fn ask(&mut self, number: u32) -> Wish {
+        if number > self.given {
+            return Wish::TooEarly;
         }
-        while let Some(token) = self.wanted.front().copied() {
-            if self.of.get(&token) == Some(&State::Wanted) {
-                return Some(token);
-            }
-            // It has it, or is over.
-            self.wanted.pop_front();
+        if number < self.given || self.is_next_wanted {
+            return Wish::Known;
         }
-        None
+        self.is_next_wanted = true;
+        Wish::New
     }
 
-    /// The session has it.
-    pub(super) fn done(&mut self, now: Instant, token: u64) {
-        let (at, is_asked) = (now, false);
-        self.of.insert(token, State::Done { at, is_asked });
+    /// The number of the one that is to be given now, if one is.
+    pub(super) const fn wanted(self) -> Option<u32> {
+        match self.is_next_wanted {
+            true => Some(self.given),
+            false => None,
+        }
     }
 
-    /// The session is over.
-    pub(super) fn forget(&mut self, token: u64) {
-        self.of.remove(&token);
-    }
-
-    /// All are over.
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
-    }
-
-    /// How many are to have one now, after [`Self::next`].
-    pub(super) fn wanted(&self) -> usize {
-        self.wanted.len()
-    }
-
-    /// When [`Self::next`] may say more than it did.
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.unsettled.first().map(|(at, _)| *at)
-    }
-
-    fn want(&mut self, token: u64) {
-        self.of.insert(token, State::Wanted);
-        self.wanted.push_back(token);
+    /// That one is given.
+    pub(super) const fn give(&mut self) {
+        self.given += 1;
+        self.is_next_wanted = false;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    const START: Instant = Instant::from_micros(1_000_000_000);
-    const S: Duration = Duration::from_secs(1);
+    #[test]
+    fn both_ends_that_ask_for_the_same_channel_get_one_whoever_is_first_and_however_late() {
+        let mut channels = Channels::first();
+        assert_eq!(channels.wanted(), None);
+        assert_eq!(channels.ask(1), Wish::New);
+        assert_eq!(channels.ask(1), Wish::Known);
+        assert_eq!(channels.wanted(), Some(1));
+        channels.give();
+        assert_eq!((channels.ask(1), channels.wanted()), (Wish::Known, None));
+        assert_eq!(channels.ask(2), Wish::New);
+    }
 
     #[test]
-    fn both_ends_that_ask_at_once_get_one_channel_whoever_is_first() {
-        for (first, second) in [(Asker::Plane, Asker::Edge), (Asker::Edge, Asker::Plane)] {
-            let mut succession = Succession::default();
-            succession.ask(START, 7, first);
-            succession.ask(START, 7, second);
-            assert_eq!((succession.next(START), succession.wanted()), (Some(7), 1));
-            succession.done(START, 7);
-            assert_eq!((succession.next(START), succession.wanted()), (None, 0));
+    fn a_channel_after_the_next_one_is_nobody_s_to_ask_for() {
+        let mut channels = Channels::first();
+        for number in [2, 3, u32::MAX] {
+            assert_eq!(channels.ask(number), Wish::TooEarly);
         }
+        assert_eq!((channels.ask(0), channels.wanted()), (Wish::Known, None));
     }
 
-    #[test]
-    fn what_the_edge_said_before_it_heard_of_the_channel_waits_and_is_not_lost() {
-        let mut succession = Succession::default();
-        succession.ask(START, 7, Asker::Plane);
-        succession.done(START, 7);
-        succession.ask(START + S / 20, 7, Asker::Edge);
-        assert_eq!(succession.next(START + 9 * S), None);
-        assert_eq!(succession.poll_timeout(), Some(START + 10 * S));
-        assert_eq!(succession.next(START + 10 * S), Some(7));
-        assert_eq!(succession.poll_timeout(), None);
-    }
-
-    #[test]
-    fn a_channel_that_came_meanwhile_answers_it() {
-        let mut succession = Succession::default();
-        succession.done(START, 7);
-        succession.ask(START + S / 20, 7, Asker::Edge);
-        succession.ask(START + 5 * S, 7, Asker::Plane);
-        assert_eq!(succession.next(START + 5 * S), Some(7));
-        succession.done(START + 5 * S, 7);
-        assert_eq!(succession.next(START + 60 * S), None);
-    }
-
-    #[test]
-    fn channels_of_one_session_keep_their_distance_and_those_of_others_need_not() {
-        let mut succession = Succession::default();
-        succession.done(START, 7);
-        succession.ask(START, 7, Asker::Plane);
-        succession.ask(START, 8, Asker::Plane);
-        assert_eq!(succession.next(START), Some(8));
-        succession.done(START, 8);
-        assert_eq!(succession.next(START), None);
-        assert_eq!(succession.next(START + S), Some(7));
-    }
-
-    #[test]
-    fn a_session_that_is_over_wants_nothing() {
-        let mut succession = Succession::default();
-        succession.ask(START, 7, Asker::Edge);
-        succession.done(START, 8);
-        succession.ask(START, 8, Asker::Edge);
-        succession.forget(7);
-        succession.forget(8);
-        assert_eq!(
-            (succession.next(START + 60 * S), succession.wanted()),
-            (None, 0)
-        );
+    proptest! {
+        /// Two ends that each know of some of the channels, and wishes that take as long as they like.
+        #[test]
+        fn each_wish_is_fulfilled_by_one_channel(steps in proptest::collection::vec(0_u8..6, 0..200)) {
+            let mut channels = Channels::first();
+            let (mut had, mut under_way) = ([1_u32; 2], Vec::new());
+            let (mut wishes, mut given) = (0, 0);
+            for step in steps {
+                match step {
+                    end @ 0..2 => under_way.push(had[usize::from(end)]),
+                    2..4 if !under_way.is_empty() => {
+                        let wish = channels.ask(under_way.swap_remove(usize::from(step) % under_way.len()));
+                        prop_assert_ne!(wish, Wish::TooEarly);
+                        wishes += u32::from(wish == Wish::New);
+                    }
+                    4 if channels.wanted().is_some() => {
+                        prop_assert_eq!(channels.wanted(), Some(1 + given));
+                        channels.give();
+                        given += 1;
+                    }
+                    // One end hears of all that there are.
+                    _ => had[usize::from(step) % 2] = 1 + given,
+                }
+                prop_assert_eq!(wishes, given + u32::from(channels.wanted().is_some()));
+            }
+        }
     }
 }

@@ -117,11 +117,34 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "asks the kernel about its clock")]
     fn anybody_may_read_the_clock_s_state() {
         let state = read().unwrap();
         assert!(state.bound_us >= 0, "{state:?}");
         // The kernel's own limit.
         assert!(state.frequency_ppb.abs() <= 500_000, "{state:?}");
+    }
+
+    #[test]
+    fn what_the_kernel_says_is_in_our_units_whichever_it_counts_in() {
+        let mut answer = blank();
+        answer.offset = 7_000;
+        answer.freq = -3 << 16; // 3 ppm slower
+        answer.maxerror = 16;
+        for (status, is_synchronised, offset_us) in [
+            (0, true, 7_000),
+            (libc::STA_UNSYNC, false, 7_000),
+            (libc::STA_NANO, true, 7),
+        ] {
+            answer.status = status;
+            let expected = ClockState {
+                is_synchronised,
+                bound_us: 16,
+                offset_us,
+                frequency_ppb: -3000,
+            };
+            assert_eq!(state(&answer), expected);
+        }
     }
 
     #[test]

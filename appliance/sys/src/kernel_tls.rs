@@ -9,12 +9,13 @@
     reason = "rustix has neither the socket options of SOL_TLS nor its control messages"
 )]
 
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::{offset_of, size_of};
 use std::os::fd::{AsFd, AsRawFd as _};
-use std::ptr;
 
 use zeroize::Zeroizing;
+
+use crate::control_message::Control;
 
 /// The suites that the kernel may be given, each with TLS 1.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,15 +139,11 @@ fn acknowledged(socket: impl AsFd) -> io::Result<u64> {
 /// # Errors
 /// `EAGAIN` while there is no room, `EPIPE` and `ECONNRESET` on a connection that is gone.
 pub fn send_record(socket: impl AsFd, record_type: u8, payload: &[u8]) -> io::Result<()> {
-    let mut piece = libc::iovec {
-        // The kernel only reads it; the C type lacks the const.
-        iov_base: payload.as_ptr().cast_mut().cast(),
-        iov_len: payload.len(),
-    };
-    let mut control = Control::new(libc::TLS_SET_RECORD_TYPE, record_type);
-    let message = control.message(&mut piece);
-    // SAFETY: `sendmsg` reads what `message` points to: one piece of `payload`, which it only reads, and
-    // `control`, whose lengths are those of the C macros (checked below). All outlive the call.
+    let mut control = Control::of_byte(libc::SOL_TLS, libc::TLS_SET_RECORD_TYPE, record_type);
+    let pieces = [IoSlice::new(payload)];
+    let message = control.sending(&pieces);
+    // SAFETY: `sendmsg` reads what `message` points to: one piece, which is `payload`, and `control`, whose
+    // lengths are those of the C macros (a test compares). All outlive the call.
     let sent = unsafe {
         libc::sendmsg(
             socket.as_fd().as_raw_fd(),
@@ -169,12 +166,9 @@ pub fn send_record(socket: impl AsFd, record_type: u8, payload: &[u8]) -> io::Re
 /// `EAGAIN` while no record is complete, `EBADMSG` for one that does not open, `EINVAL` and `EMSGSIZE`
 /// for what is no record.
 pub fn receive_record(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Option<(u8, usize)>> {
-    let mut piece = libc::iovec {
-        iov_base: buffer.as_mut_ptr().cast(),
-        iov_len: buffer.len(),
-    };
-    let mut control = Control::new(0, 0);
-    let mut message = control.message(&mut piece);
+    let mut control = Control::room();
+    let mut pieces = [IoSliceMut::new(buffer)];
+    let mut message = control.receiving(&mut pieces);
     // SAFETY: `recvmsg` writes what `message` points to: `buffer`, exclusively ours, of the length that
     // the piece says, and `control`, of `msg_controllen` bytes. All outlive the call.
     let received = unsafe {
@@ -188,10 +182,8 @@ pub fn receive_record(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Option
         return Err(io::Error::last_os_error());
     };
     // No record has no type: it is the end.
-    let has_type = message.msg_controllen > 0
-        && control.header.cmsg_level == libc::SOL_TLS
-        && control.header.cmsg_type == TLS_GET_RECORD_TYPE;
-    Ok(has_type.then_some((control.data[0], len)))
+    let said = control.said(message.msg_controllen, libc::SOL_TLS, TLS_GET_RECORD_TYPE);
+    Ok(said.map(|[record_type]| (record_type, len)))
 }
 
 /// `struct tls12_crypto_info_*` of a suite, which holds bytes alone and so no padding: version and
@@ -271,7 +263,7 @@ impl Direction {
     }
 }
 
-fn set_option(
+pub(crate) fn set_option(
     socket: impl AsFd,
     level: libc::c_int,
     option: libc::c_int,
@@ -321,41 +313,6 @@ fn get_option(
     Ok(())
 }
 
-/// One control message of one byte, with the alignment and the padding that `cmsg(3)` asks for.
-#[repr(C)]
-struct Control {
-    header: libc::cmsghdr,
-    data: [u8; size_of::<usize>()],
-}
-
-impl Control {
-    const fn new(message_type: libc::c_int, value: u8) -> Self {
-        let mut data = [0; size_of::<usize>()];
-        data[0] = value;
-        Self {
-            header: libc::cmsghdr {
-                cmsg_len: offset_of!(Self, data) + 1,
-                cmsg_level: libc::SOL_TLS,
-                cmsg_type: message_type,
-            },
-            data,
-        }
-    }
-
-    /// A message of one piece, with this control message.
-    const fn message(&mut self, piece: &mut libc::iovec) -> libc::msghdr {
-        libc::msghdr {
-            msg_name: ptr::null_mut(),
-            msg_namelen: 0,
-            msg_iov: ptr::from_mut(piece),
-            msg_iovlen: 1,
-            msg_control: ptr::from_mut(self).cast(),
-            msg_controllen: size_of::<Self>(),
-            msg_flags: 0,
-        }
-    }
-}
-
 /// What `put_cmsg` of the kernel calls the type of what was received; libc does not have it.
 const TLS_GET_RECORD_TYPE: libc::c_int = 2;
 /// Where `tcpi_bytes_acked` is in `struct tcp_info` (include/uapi/linux/tcp.h): 8 bytes, 24 words of four
@@ -378,7 +335,6 @@ const _: () = assert!(offset_of!(libc::tls12_crypto_info_aes_gcm_256, salt) == 4
 const _: () = assert!(offset_of!(libc::tls12_crypto_info_chacha20_poly1305, key) == 16);
 const _: () = assert!(offset_of!(libc::tls12_crypto_info_chacha20_poly1305, rec_seq) == 48);
 // What the macros of cmsg(3) yield for one byte.
-const _: () = assert!(offset_of!(Control, data) == 16 && size_of::<Control>() == 24);
 
 #[cfg(test)]
 mod tests {
@@ -426,6 +382,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "asks the kernel about a socket")]
     fn tcp_has_taken_what_was_written_read_or_not() {
         use std::io::{Read as _, Write as _};
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -440,6 +397,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "asks the kernel about a socket")]
     fn a_socket_that_is_not_connected_takes_no_keys() {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         assert!(attach(&socket).is_err());

@@ -101,6 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "needs a pair of packet sockets")]
     fn a_packet_arrives_whole_with_its_descriptors() {
         let (left, right) = pair().unwrap();
         let (one, two) = pair().unwrap();
@@ -119,6 +120,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "needs a pair of packet sockets")]
     fn an_empty_channel_and_a_closed_one_are_told_apart() {
         let (left, right) = pair().unwrap();
         let mut buffer = [0; 8];
@@ -134,6 +136,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "needs a pair of packet sockets")]
     fn a_packet_over_the_buffer_is_reported_and_does_not_hurt_the_next() {
         let (left, right) = pair().unwrap();
         send(&left, &[1; 100], &[]).unwrap();
@@ -150,6 +153,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "needs a pair of packet sockets")]
     fn a_reader_that_does_not_read_never_blocks_the_sender() {
         let (left, _right) = pair().unwrap();
         let refused = (0..100_000).find_map(|_| send(&left, &[0; 1024], &[]).err());

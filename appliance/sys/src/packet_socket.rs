@@ -210,6 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "the filter runs in the kernel")]
     fn the_filter_passes_arp_replies_dhcp_answers_and_router_adverts_and_nothing_else() {
         let dhcp = udp(0x45, 67, 68);
         let advert = icmpv6(134);
@@ -250,6 +251,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "the filter runs in the kernel")]
     fn the_filter_cannot_be_replaced_once_it_is_locked() {
         let (_sender, receiver) = UnixDatagram::pair().unwrap();
         attach_and_lock(&receiver, &netd_filter()).unwrap();

@@ -114,6 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "an instruction, not a function")]
     fn there_is_a_backdoor_where_the_firmware_is_vmwares_and_nowhere_else() {
         let vendor = std::fs::read_to_string("/sys/class/dmi/id/sys_vendor").unwrap_or_default();
         assert_eq!(Backdoor::find().is_some(), vendor.starts_with("VMware"));

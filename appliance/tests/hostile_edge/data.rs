@@ -266,6 +266,7 @@ fn successors_that_are_wanted_for_sessions_that_are_not_there_change_nothing() {
             &mut control,
             &Succeed {
                 session: [session; 16],
+                channel: u32::from(session % 3),
             },
         );
     }
@@ -276,6 +277,62 @@ fn successors_that_are_wanted_for_sessions_that_are_not_there_change_nothing() {
         assert!(!channel.is_spoken_on_within(Duration::from_millis(20)));
     }
     machine.stop();
+}
+
+#[test]
+fn a_successor_that_is_wanted_again_and_again_is_given_once_and_none_before_its_turn() {
+    let Some(application) = application() else {
+        return;
+    };
+    let edge = HostileEdge::new();
+    let (machine, mut control) = connected(&edge);
+    offer(&mut control, 5, &application);
+    let (mut warm, mut taken) = (Vec::new(), Vec::new());
+    for next in 0..3 {
+        let (channel, attach) = take_attached(&edge, &mut warm);
+        assert_eq!((attach.session, attach.channel), ([5; 16], next));
+        taken.push(channel);
+        for beyond in [next + 2, u32::MAX] {
+            want(&mut control, beyond);
+        }
+        for _ in 0..200 {
+            want(&mut control, next);
+        }
+        // The one after this one, as often as it likes; but not the last time.
+        for _ in 0..200 * u32::from(next < 2) {
+            want(&mut control, next + 1);
+        }
+    }
+    machine.send_network(Some(network(LOOPBACK)));
+    control.read_ping();
+    for channel in &warm {
+        assert!(!channel.is_spoken_on_within(Duration::from_millis(20)));
+    }
+    drop(taken);
+    machine.stop();
+}
+
+/// Wants session 5 to go on on the channel of this number.
+fn want(control: &mut Control, channel: u32) {
+    let session = [5; 16];
+    send(control, &Succeed { session, channel });
+}
+
+/// The next channel that is attached to a session, of those that wait or come.
+fn take_attached(edge: &HostileEdge, warm: &mut Vec<DataChannel>) -> (DataChannel, Attach) {
+    let until = Instant::now() + SILENCE_MAX;
+    while Instant::now() < until {
+        let at_most = Duration::from_millis(20);
+        if let Some(at) = (warm.iter()).position(|channel| channel.is_spoken_on_within(at_most)) {
+            let mut channel = warm.swap_remove(at);
+            let attach = channel.attached().unwrap();
+            return (channel, attach);
+        }
+        if let Some(socket) = edge.socket_for_data_within(at_most) {
+            warm.push(DataChannel::greeted(edge, socket).made_ready());
+        }
+    }
+    panic!("no channel was attached");
 }
 
 #[test]

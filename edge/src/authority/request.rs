@@ -8,6 +8,10 @@ use x509_parser::prelude::FromDer as _;
 use super::sha256;
 use crate::Error;
 
+mod fuzz;
+
+pub use fuzz::fuzz_request;
+
 /// A public key out of a request whose signature holds.
 #[derive(Debug)]
 pub struct RequestKey {

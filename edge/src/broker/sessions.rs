@@ -36,8 +36,8 @@ struct Session {
     /// Channels that came before their turn, each with its number: those that were attached one behind the
     /// other may be heard of in another order, and before the session is on the data plane.
     early: Vec<(u32, Channel)>,
-    /// Whether it wants a successor.
-    is_wanting: bool,
+    /// The number of the channel that it wants and does not have.
+    wanted: Option<u32>,
     cancel: Arc<Notify>,
 }
 
@@ -85,7 +85,7 @@ impl Sessions {
             stage,
             next: 1,
             early: Vec::new(),
-            is_wanting: false,
+            wanted: None,
             cancel,
         };
         load.opening += 1;
@@ -128,7 +128,7 @@ impl Sessions {
         match self.session(connector, &attach.session) {
             Some(session) if session.has_place(attach.channel) => {
                 session.early.push((attach.channel, channel));
-                session.is_wanting = false;
+                session.wanted = session.wanted.filter(|wanted| *wanted != attach.channel);
                 session.hand_over(succeed);
                 None
             }
@@ -154,32 +154,34 @@ impl Sessions {
         self.of.get_mut(connector)?.sessions.get_mut(id)
     }
 
-    /// Notes that the connector is to attach another channel to a session.
-    pub(super) fn want_successor(&mut self, connector: &ConnectorId, id: &SessionId) {
+    /// Notes that the connector is to attach the channel of this number to a session, unless it has.
+    pub(super) fn want(&mut self, connector: &ConnectorId, id: &SessionId, number: u32) {
         let Some(load) = self.of.get_mut(connector) else {
             return;
         };
-        if let Some(session) = load.sessions.get_mut(id) {
-            session.is_wanting = true;
+        if let Some(session) = load.sessions.get_mut(id)
+            && session.has_place(number)
+        {
+            session.wanted = Some(number);
             load.wanting.push_back(*id);
         }
     }
 
-    /// The next session for which the connector is to be asked.
-    pub(super) fn next_wanting(&mut self, connector: &ConnectorId) -> Option<SessionId> {
+    /// The next session for which the connector is to be asked, and for which channel.
+    pub(super) fn next_wanting(&mut self, connector: &ConnectorId) -> Option<(SessionId, u32)> {
         let Load {
             sessions, wanting, ..
         } = self.of.get_mut(connector)?;
         // Some have ended meanwhile, or have been served.
-        let is_wanting = |id: &SessionId| sessions.get(id).is_some_and(|one| one.is_wanting);
-        std::iter::from_fn(|| wanting.pop_front()).find(is_wanting)
+        std::iter::from_fn(|| wanting.pop_front())
+            .find_map(|id| Some((id, sessions.get(&id)?.wanted?)))
     }
 
     /// The connector is to be asked again for all that it was asked for and has not done: its control
     /// channel is a new one.
     pub(super) fn want_again(&mut self, connector: &ConnectorId) {
         if let Some(load) = self.of.get_mut(connector) {
-            let wanting = load.sessions.iter().filter(|(_, one)| one.is_wanting);
+            let wanting = load.sessions.iter().filter(|(_, one)| one.wanted.is_some());
             load.wanting = wanting.map(|(id, _)| *id).collect();
         }
     }

@@ -127,12 +127,16 @@ fn a_successor_is_asked_for_until_it_is_there_also_on_a_newer_control_channel() 
     assert!(attach(0));
     expected.slot.set_carried(SessionKey(9), |_, _| ());
     assert_eq!(broker.next_wanting(&connector), None);
-    expected.slot.asker()();
-    assert_eq!(broker.next_wanting(&connector), Some(session));
+    expected.slot.asker()(1);
+    assert_eq!(broker.next_wanting(&connector), Some((session, 1)));
     assert_eq!(broker.next_wanting(&connector), None);
     drop(old);
     let (_new, _queues) = registered(&broker, 1, 7);
-    assert_eq!(broker.next_wanting(&connector), Some(session));
+    assert_eq!(broker.next_wanting(&connector), Some((session, 1)));
+    // The one after it is another one.
+    assert!(attach(2));
+    let (_newer, _queues) = registered(&broker, 1, 7);
+    assert_eq!(broker.next_wanting(&connector), Some((session, 1)));
     assert!(attach(1));
     let (_newest, _queues) = registered(&broker, 1, 7);
     assert_eq!(broker.next_wanting(&connector), None);

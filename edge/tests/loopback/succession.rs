@@ -171,20 +171,19 @@ async fn run(
         key,
         successors: 0,
     };
-    // Who asks second for the same channel's successor is served already: then the next one is there early.
     loop {
         tokio::select! {
             event = told.recv() => match event.unwrap() {
-                Event::WantsSuccessor => carrying.succeed().await,
+                Event::WantsSuccessor { channel } => carrying.succeed(channel).await,
                 Event::Ended(end) => {
                     assert!(end.broken.is_none(), "{end:?}");
                     return carrying.successors;
                 }
             },
             event = next_event(&mut tls, &mut channel) => match event.unwrap() {
-                ConnectorEvent::Succeed { session } => {
+                ConnectorEvent::Succeed { session, channel } => {
                     assert_eq!(session, carrying.session);
-                    carrying.succeed().await;
+                    carrying.succeed(channel).await;
                 }
                 other => panic!("{other:?}"),
             },
@@ -193,8 +192,16 @@ async fn run(
 }
 
 impl Carrying {
-    async fn succeed(&mut self) {
+    /// The other end may have asked for the same one before.
+    async fn succeed(&mut self, wanted: u32) {
+        if wanted <= self.successors {
+            return;
+        }
         self.successors += 1;
+        assert_eq!(
+            wanted, self.successors,
+            "nobody asks for one after the next"
+        );
         let warm = self.identity.warm_up(self.edge).await.unwrap();
         let channel = warm.attach_channel(self.session, self.successors).await;
         self.plane.succeed(self.key, channel);

@@ -65,6 +65,8 @@ pub enum ConnectorEvent {
     Succeed {
         /// Which session.
         session: [u8; 16],
+        /// The number of that channel; what the connector has attached already is there.
+        channel: u32,
     },
     /// The edge closes the channel.
     Closed {
@@ -240,8 +242,14 @@ impl Side for ConnectorSide {
                 channel.emit(ConnectorEvent::SessionOffered { grant })
             }
             (State::Established, Succeed::ID) => {
-                let Succeed { session } = Succeed::decode(frame)?;
-                channel.emit(ConnectorEvent::Succeed { session })
+                let Succeed {
+                    session,
+                    channel: number,
+                } = Succeed::decode(frame)?;
+                channel.emit(ConnectorEvent::Succeed {
+                    session,
+                    channel: number,
+                })
             }
             _ => channel.stray(frame),
         }

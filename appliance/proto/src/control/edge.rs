@@ -193,13 +193,13 @@ impl Channel<EdgeSide> {
         self.outbox.push(&OpenSession { grant })
     }
 
-    /// Has the connector attach the next data channel to a session whose keys near their limit.
+    /// Has the connector attach the data channel of this number to a session whose keys near their limit.
     ///
     /// # Errors
     /// [`Error::NotReady`] unless the connector is welcomed; [`Error::OutboxFull`] if it does not read.
-    pub fn ask_successor(&mut self, session: [u8; 16]) -> Result<(), Error> {
+    pub fn ask_successor(&mut self, session: [u8; 16], channel: u32) -> Result<(), Error> {
         self.established()?;
-        self.outbox.push(&Succeed { session })
+        self.outbox.push(&Succeed { session, channel })
     }
 
     /// Asks the connector whether it is there, because somebody else says that he is it.

@@ -177,7 +177,8 @@ impl World {
                 let _ = self.connector.announce_capacity(sessions);
             }
             10 => {
-                let _ = self.edge.ask_successor([6; 16]);
+                let number = bytes.first_chunk().copied().map_or(1, u32::from_be_bytes);
+                let _ = self.edge.ask_successor([6; 16], number);
             }
             _ if bytes.len().is_multiple_of(2) => self.connector.close(CloseCode::GoingAway),
             _ => self.edge.close(CloseCode::Replaced),

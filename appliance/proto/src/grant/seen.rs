@@ -141,6 +141,41 @@ mod tests {
     }
 
     #[test]
+    fn a_grant_holds_for_the_clocks_difference_beside_others_of_the_same_time() {
+        let mut offers = Offers::new();
+        for (number, now) in [0, 60, 61, 89, 90].into_iter().enumerate() {
+            let number = i64::try_from(number).unwrap();
+            assert_eq!(offers.offer(number, 60, now), Ok(()), "{now}");
+        }
+        assert_eq!(offers.offer(0, 60, 90), Err(GrantError::Replayed));
+    }
+
+    #[test]
+    fn a_horizon_that_a_grant_can_reach_counts_and_one_beyond_does_not() {
+        // A minute of life, and half a one between the clocks.
+        for (horizon, expected) in [
+            (61, Err(GrantError::Replayed)),
+            (90, Err(GrantError::Replayed)),
+            (91, Ok(())),
+        ] {
+            let mut offers = Offers::new();
+            offers.seen.horizon = NOW.0 + horizon;
+            let end = i64::try_from(horizon).unwrap().min(90);
+            assert_eq!(offers.offer(1, end, 0), expected, "{horizon}");
+        }
+    }
+
+    #[test]
+    fn what_a_clock_that_was_set_back_forgets_moves_the_horizon_not_back() {
+        let mut offers = Offers::new();
+        assert_eq!(offers.offer(1, 150, 100), Ok(()));
+        assert_eq!(offers.offer(2, 240, 190), Ok(()), "the first is over");
+        assert_eq!(offers.offer(3, -50, -100), Ok(()));
+        assert_eq!(offers.offer(4, 30, 0), Ok(()), "the third is over");
+        assert_eq!(offers.offer(1, 150, 100), Err(GrantError::Replayed));
+    }
+
+    #[test]
     fn a_flood_of_sessions_is_remembered_in_bounds_and_refuses_no_fresh_grant() {
         let (per_second, seconds) = (400, 60);
         let mut seen = Seen::new();

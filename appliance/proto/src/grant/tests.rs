@@ -1,6 +1,7 @@
 //! What a grant must not get away with.
 
 use super::*;
+use alloc::string::ToString as _;
 use proptest::prelude::*;
 use ring::signature::KeyPair as _;
 
@@ -132,6 +133,65 @@ fn a_signature_over_another_statement_of_the_edge_is_no_grant() {
     let statement = [CONTEXT, &body].concat();
     let bytes = [&body, pair.sign(&statement).as_ref()].concat();
     assert_eq!(verify(&bytes, &public, &[1; 16], NOW), Ok(grant()));
+}
+
+#[test]
+fn a_statement_of_the_edge_that_is_not_exactly_a_possible_grant_is_refused_though_signed() {
+    let (pair, public) = key();
+    let long = "a".repeat(HOST_MAX + 1);
+    let impossible = [
+        Grant { port: 0, ..grant() },
+        Grant {
+            host: "",
+            ..grant()
+        },
+        Grant {
+            host: &long,
+            ..grant()
+        },
+    ];
+    let mut bodies: Vec<Vec<u8>> = impossible
+        .iter()
+        .map(|grant| postcard::to_allocvec(grant).unwrap())
+        .collect();
+    let body = postcard::to_allocvec(&grant()).unwrap();
+    bodies.push([&body[..], &[0]].concat());
+    bodies.push(body[..body.len() - 1].to_vec());
+    for body in bodies {
+        let signature = pair.sign(&[CONTEXT, &body].concat());
+        let bytes = [&body, signature.as_ref()].concat();
+        let result = verify(&bytes, &public, &[1; 16], NOW);
+        assert_eq!(result, Err((None, GrantError::Malformed)), "{body:?}");
+    }
+}
+
+#[test]
+fn each_refusal_says_why_and_one_for_its_time_both_times_in_their_order() {
+    let (not_after, now) = (UnixSeconds(111), UnixSeconds(222));
+    for (error, words) in [
+        (GrantError::Malformed, "does not decode"),
+        (
+            GrantError::NotValidNow { not_after, now },
+            "holds until 111, the connector's clock says 222",
+        ),
+        (GrantError::Replayed, "used before"),
+        (GrantError::Signature, "not signed by the edge"),
+        (GrantError::WrongConnector, "for another connector"),
+    ] {
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[test]
+fn the_longest_host_is_signed_and_accepted() {
+    let (pair, public) = key();
+    let host = "a".repeat(HOST_MAX);
+    let grant = Grant {
+        host: &host,
+        ..grant()
+    };
+    let bytes = sign(&pair, &grant).unwrap();
+    assert_eq!(verify(&bytes, &public, &[1; 16], NOW), Ok(grant));
 }
 
 #[test]

@@ -119,9 +119,12 @@ pub struct Capacity {
     pub sessions: u32,
 }
 
-/// Edge to connector: the keys of this session's data channel near their limit; attach the next one.
+/// Edge to connector: the keys of this session's newest data channel near their limit; attach the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Succeed {
     /// Which session.
     pub session: [u8; 16],
+    /// The number of the channel that is wanted, as [`super::Attach`] has it. A connector that has attached
+    /// it meanwhile has nothing to do.
+    pub channel: u32,
 }

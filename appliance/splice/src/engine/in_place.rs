@@ -6,7 +6,7 @@
 //! content before it ended, so that the plain bytes are one piece, and leave in one call, too.
 //!
 //! ```text
-//! outward   | h | content      | t | h | content      | t | h | con | t |     one readv, one send
+//! outward   | h | content      | t | h | content      | t | h | con | t |  one receive, one send
 //! inward    | h | content      | t | h | content      | t | h | con           received
 //!           | content      content      |              | h | con              opened; the part stays
 //! ```
@@ -14,9 +14,10 @@
 //! Nothing is lost where the sink is full: what was sealed or opened stays with the session
 //! ([`Kept`](crate::buffers::Kept)), and nothing more is read before it has left.
 
-use std::io;
+use std::io::{self, ErrorKind, IoSliceMut};
 use std::os::fd::BorrowedFd;
 
+use connector_sys::tcp_inq::{self, Received};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
@@ -65,22 +66,58 @@ fn send(
     }
 }
 
-/// Receives what is there: 0 bytes at the end, `None` (and the flag false) if there is nothing yet.
+/// Receives from the data channel what is there: 0 bytes at the end, `None` if there is nothing yet.
+///
+/// What does not fill the buffer has emptied the socket, and the flag is false as if `EAGAIN` had said so: what
+/// comes later is an edge of its own (epoll(7), question 9). The end of file behind the bytes is one, too, unless
+/// it was told of before; then whoever gives the turns knows of it.
 fn receive(
-    socket: BorrowedFd<'_>,
+    channel: BorrowedFd<'_>,
     buffer: &mut [u8],
     readable: &mut bool,
-    side: Side,
 ) -> Result<Option<usize>, Broken> {
     loop {
-        match rustix::net::recv(socket, &mut *buffer, RecvFlags::empty()) {
-            Ok((received, _)) => return Ok(Some(received)),
+        #[cfg(test)]
+        tests::count_call();
+        match rustix::net::recv(channel, &mut *buffer, RecvFlags::empty()) {
+            Ok((received, _)) => {
+                *readable = received == buffer.len();
+                return Ok(Some(received));
+            }
             Err(Errno::AGAIN) => {
                 *readable = false;
                 return Ok(None);
             }
             Err(Errno::INTR) => {}
-            Err(error) => return Err(side(error.into())),
+            Err(error) => return Err(Broken::Channel(error.into())),
+        }
+    }
+}
+
+/// Reads from the plain socket what is there, like [`receive`]. A read that does not fill its slots may have
+/// stopped before urgent data, behind which more may wait that no edge will tell of: the socket is empty when
+/// it says so, or by `EAGAIN`.
+fn read(
+    plain: BorrowedFd<'_>,
+    slots: &mut [IoSliceMut<'_>],
+    readable: &mut bool,
+) -> Result<Option<usize>, Broken> {
+    loop {
+        #[cfg(test)]
+        tests::count_call();
+        match tcp_inq::receive(plain, slots) {
+            Ok(Received { length, has_more }) => {
+                *readable = has_more != Some(false);
+                return Ok(Some(length));
+            }
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock => {
+                    *readable = false;
+                    return Ok(None);
+                }
+                ErrorKind::Interrupted => {}
+                _ => return Err(Broken::Plain(error)),
+            },
         }
     }
 }

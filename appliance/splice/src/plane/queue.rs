@@ -56,7 +56,10 @@ impl Queue {
     pub(super) fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         change(&mut state);
-        if std::mem::take(&mut state.is_asleep) {
+        let is_asleep = std::mem::take(&mut state.is_asleep);
+        // Who is woken takes the lock first of all.
+        drop(state);
+        if is_asleep {
             // Fails only at 2^64 - 1 writes, and then it is readable all the same.
             let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use connector_proto::time::Instant;
 
-use crate::engine::{self, Broken};
+use crate::engine::{Broken, OneWay, Progress};
 
 /// See the module; `E` is the engine's interface.
 #[derive(Debug)]
@@ -77,8 +77,8 @@ impl<E: ?Sized> Direction<E> {
         }
     }
 
-    /// Notes after a turn whether it waits. `is_moving`: it delivered something.
-    pub(super) fn note(&mut self, waits: Option<Waits>, is_moving: bool, now: Instant) {
+    /// Notes what it waits for. `is_moving`: it delivered something.
+    pub(super) fn wait_for(&mut self, waits: Option<Waits>, is_moving: bool, now: Instant) {
         let has_moved = std::mem::take(&mut self.has_moved);
         if is_moving || has_moved || self.waits != waits {
             self.since = now;
@@ -106,7 +106,8 @@ impl<E: ?Sized> Direction<E> {
     }
 }
 
-impl Direction<dyn engine::Outward> {
+impl<E: OneWay + ?Sized> Direction<E> {
+    /// Records under the keys of the link that it is on.
     pub(super) fn records(&self) -> u64 {
         match &self.at {
             At::Link(engine) => engine.records(),
@@ -114,30 +115,50 @@ impl Direction<dyn engine::Outward> {
         }
     }
 
-    /// What it waits for, if anything, when its turn has ended.
-    pub(super) fn waiting(&self) -> Option<Waits> {
-        match &self.at {
+    /// Gives its engine a turn, by `turn`, and takes it off its link where that is over.
+    pub(super) fn turn(
+        &mut self,
+        turn: impl FnOnce(&mut E, &mut u64) -> Result<Progress, Broken>,
+    ) -> Result<Turned, Broken> {
+        let At::Link(engine) = &mut self.at else {
+            return Ok(Turned::default());
+        };
+        let before = self.carried;
+        let progress = turn(engine, &mut self.carried)?;
+        match progress {
+            Progress::Waiting | Progress::Spent => {}
+            Progress::Ended => self.at = At::End,
+            Progress::Continues => {
+                self.at = At::Between;
+                self.link += 1;
+            }
+        }
+        let has_left = progress == Progress::Continues;
+        Ok(Turned {
+            has_left,
+            is_moving: has_left || self.carried != before,
+            has_more: has_left || progress == Progress::Spent,
+        })
+    }
+
+    /// Notes after a turn what it waits for.
+    pub(super) fn note(&mut self, is_moving: bool, now: Instant) {
+        let waits = match &self.at {
             At::Link(engine) => engine.is_holding().then_some(Waits::Sink),
             At::Between => Some(Waits::Successor),
             At::End => None,
-        }
+        };
+        self.wait_for(waits, is_moving, now);
     }
 }
 
-impl Direction<dyn engine::Inward> {
-    pub(super) fn records(&self) -> u64 {
-        match &self.at {
-            At::Link(engine) => engine.records(),
-            At::Between | At::End => 0,
-        }
-    }
-
-    /// See the other direction's.
-    pub(super) fn waiting(&self) -> Option<Waits> {
-        match &self.at {
-            At::Link(engine) => engine.is_holding().then_some(Waits::Sink),
-            At::Between => Some(Waits::Successor),
-            At::End => None,
-        }
-    }
+/// What came of a turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Turned {
+    /// It goes on with the next link.
+    pub(super) has_left: bool,
+    /// It delivered something, or has left its link.
+    pub(super) is_moving: bool,
+    /// There may be more to do at once.
+    pub(super) has_more: bool,
 }

@@ -15,41 +15,33 @@ impl Session {
         around: &mut Around<'_>,
         budget: &mut usize,
     ) -> Result<bool, Broken> {
-        let direction = &mut self.outward;
-        let is_newest = self.links.last().map(|link| link.number) == Some(direction.link);
+        let is_newest = self.newest() == self.outward.link;
         let spent = around.records_max.saturating_mul(RECORDS_FACTOR);
-        if is_newest && direction.records() >= spent {
-            direction.note(Some(Waits::Successor), false, around.now);
+        if is_newest && self.outward.records() >= spent {
+            let waits = Some(Waits::Successor);
+            self.outward.wait_for(waits, false, around.now);
             return Ok(false);
         }
-        let link = link_of(&mut self.links, direction.link);
-        let (At::Link(engine), Some(link)) = (&mut direction.at, link) else {
-            direction.note(direction.waiting(), false, around.now);
-            return Ok(false);
-        };
-        let before = direction.carried;
-        let mut means = Means {
-            budget,
-            carried: &mut direction.carried,
-            buffers: around.buffers,
-        };
-        let progress = side::turn(&mut self.plain, &mut link.side, &mut means, |flow| {
-            engine.turn(flow)
+        let link = link_of(&mut self.links, self.outward.link);
+        let turned = self.outward.turn(|engine, carried| {
+            let Some(link) = link else {
+                return Ok(Progress::Waiting);
+            };
+            let (source, sink) = (&mut self.plain, &mut link.side);
+            let mut means = Means {
+                budget,
+                carried,
+                buffers: around.buffers,
+            };
+            let progress = side::turn(source, sink, &mut means, |flow| engine.turn(flow))?;
+            self.limit = engine.course().limit_left();
+            Ok(progress)
         })?;
-        match progress {
-            Progress::Waiting | Progress::Spent => {}
-            Progress::Ended => direction.at = At::End,
-            Progress::Continues => {
-                self.limit = engine.limit_left();
-                direction.at = At::Between;
-                direction.link += 1;
-                self.start_outward(around.engine)?;
-            }
+        if turned.has_left {
+            self.start_outward(around.engine)?;
         }
-        let direction = &mut self.outward;
-        let is_moving = direction.carried != before || progress == Progress::Continues;
-        direction.note(direction.waiting(), is_moving, around.now);
-        Ok(matches!(progress, Progress::Spent | Progress::Continues))
+        self.outward.note(turned.is_moving, around.now);
+        Ok(turned.has_more)
     }
 
     /// Says whether there is more to do at once.
@@ -58,43 +50,34 @@ impl Session {
         around: &mut Around<'_>,
         budget: &mut usize,
     ) -> Result<bool, Broken> {
-        let direction = &mut self.inward;
-        let link = link_of(&mut self.links, direction.link);
-        let (At::Link(engine), Some(link)) = (&mut direction.at, link) else {
-            direction.note(direction.waiting(), false, around.now);
-            return Ok(false);
-        };
-        let before = direction.carried;
-        let mut means = Means {
-            budget,
-            carried: &mut direction.carried,
-            buffers: around.buffers,
-        };
-        let rekey = &mut link.rekey;
-        let progress = side::turn(&mut link.side, &mut self.plain, &mut means, |flow| {
-            engine.turn(flow, rekey)
-        })?;
-        let mut has_more = matches!(progress, Progress::Spent | Progress::Continues);
-        if engine.takes_key_request()
-            && direction.link == self.outward.link
-            && let At::Link(engine) = &mut self.outward.at
-        {
-            engine.update_keys(&mut link.rekey)?;
-            has_more = true;
-        }
-        match progress {
-            Progress::Waiting | Progress::Spent => {}
-            Progress::Ended => direction.at = At::End,
-            Progress::Continues => {
-                direction.at = At::Between;
-                direction.link += 1;
-                self.start_inward(around.engine)?;
+        let link = link_of(&mut self.links, self.inward.link);
+        let mut is_asked = false;
+        let turned = self.inward.turn(|engine, carried| {
+            let Some(link) = link else {
+                return Ok(Progress::Waiting);
+            };
+            let (source, sink) = (&mut link.side, &mut self.plain);
+            let mut means = Means {
+                budget,
+                carried,
+                buffers: around.buffers,
+            };
+            let rekey = &mut link.rekey;
+            let progress = side::turn(source, sink, &mut means, |flow| engine.turn(flow, rekey))?;
+            if engine.takes_key_request()
+                && link.number == self.outward.link
+                && let At::Link(outward) = &mut self.outward.at
+            {
+                outward.update_keys(rekey)?;
+                is_asked = true;
             }
+            Ok(progress)
+        })?;
+        if turned.has_left {
+            self.start_inward(around.engine)?;
         }
-        let direction = &mut self.inward;
-        let is_moving = direction.carried != before || progress == Progress::Continues;
-        direction.note(direction.waiting(), is_moving, around.now);
-        Ok(has_more)
+        self.inward.note(turned.is_moving, around.now);
+        Ok(turned.has_more || is_asked)
     }
 
     /// Puts the direction on its link, if that is there.
@@ -108,10 +91,10 @@ impl Session {
         };
         let mut engine = engine::outward(&link.side.socket, *keys, wanted)?;
         if let Some(limit) = self.limit {
-            engine.limit(limit);
+            engine.course().limit(limit);
         }
         if !is_newest {
-            engine.leave();
+            engine.course().leave();
         }
         self.outward.at = At::Link(engine);
         Ok(())

@@ -67,11 +67,11 @@ impl Planes {
             socket.set_nonblocking(true).unwrap();
         }
         let (at_connector, at_edge) = self.trust.channels();
-        let keys = Arc::new(Mutex::new(None));
-        let (connector_tell, connector_end) = self.teller(&keys);
-        let (edge_tell, edge_end) = self.teller(&keys);
+        let known = Arc::new(Mutex::new(None));
+        let (connector_tell, connector_end) = self.teller(&known);
+        let (edge_tell, edge_end) = self.teller(&known);
         // Successors go to both, so nobody may ask for one before both keys are known.
-        let mut known = keys.lock().unwrap();
+        let mut known = known.lock().unwrap();
         let connector = self.connector.carry(NewSession {
             plain: dialled,
             channel: at_connector,
@@ -86,7 +86,11 @@ impl Planes {
             limit: None,
             tell: edge_tell,
         });
-        *known = Some((connector, edge));
+        *known = Some(Known {
+            connector,
+            edge,
+            channels: 1,
+        });
         drop(known);
         for socket in [&app, &user] {
             socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -118,45 +122,60 @@ impl Planes {
     /// Hears of a session: fresh channels are made on a thread of their own, the end is passed on.
     fn teller(
         &self,
-        keys: &Arc<Mutex<Option<Keys>>>,
+        known: &Arc<Mutex<Option<Known>>>,
     ) -> (Box<dyn FnMut(Event) + Send>, Receiver<End>) {
         let (end, receiver) = channel();
-        let wishes = steward(self, keys);
+        let wishes = steward(self, known);
         let tell = move |event| match event {
-            Event::WantsSuccessor => wishes.send(()).unwrap(),
+            Event::WantsSuccessor { channel } => wishes.send(channel).unwrap(),
             Event::Ended(told) => drop(end.send(told)),
         };
         (Box::new(tell), receiver)
     }
 }
 
-type Keys = (SessionKey, SessionKey);
+/// What both ends' stewards know of a session.
+struct Known {
+    connector: SessionKey,
+    edge: SessionKey,
+    /// Channels that it was given.
+    channels: u32,
+}
 
-/// Serves one end's wishes for successors, with a channel for both ends each.
-fn steward(planes: &Planes, keys: &Arc<Mutex<Option<Keys>>>) -> Sender<()> {
+/// Serves one end's wishes for successors, with a channel for both ends each, unless the other one's wish was
+/// for the same.
+fn steward(planes: &Planes, known: &Arc<Mutex<Option<Known>>>) -> Sender<u32> {
     let (wish, wishes) = channel();
     if planes.connector.config().records_max == splice_core::plane::RECORDS_MAX {
         return wish; // nobody will want one: no thread for it
     }
-    let (keys, trust) = (Arc::clone(keys), planes.trust.clone());
+    let (known, trust) = (Arc::clone(known), planes.trust.clone());
     let successors = Arc::clone(&planes.successors);
     let (connector, edge) = (
         Arc::downgrade(&planes.connector),
         Arc::downgrade(&planes.edge),
     );
     std::thread::spawn(move || {
-        while let Ok(()) = wishes.recv() {
-            let (at_connector, at_edge) = trust.channels();
+        while let Ok(channel) = wishes.recv() {
             // Under the lock, so that both ends get successors in the same order.
-            let keys = keys.lock().unwrap();
-            let (Some(keys), Some(connector), Some(edge)) =
-                (*keys, connector.upgrade(), edge.upgrade())
+            let mut known = known.lock().unwrap();
+            let (Some(known), Some(connector), Some(edge)) =
+                (&mut *known, connector.upgrade(), edge.upgrade())
             else {
                 return;
             };
+            if channel < known.channels {
+                continue;
+            }
+            assert_eq!(
+                channel, known.channels,
+                "nobody asks for one after the next"
+            );
+            known.channels += 1;
             successors.fetch_add(1, Ordering::Relaxed);
-            connector.succeed(keys.0, at_connector);
-            edge.succeed(keys.1, at_edge);
+            let (at_connector, at_edge) = trust.channels();
+            connector.succeed(known.connector, at_connector);
+            edge.succeed(known.edge, at_edge);
         }
     });
     wish

@@ -7,5 +7,6 @@ mod ends;
 mod faults;
 mod harness;
 mod many;
+mod orders;
 mod succession;
 mod transport;

@@ -121,7 +121,10 @@ fn a_successor_is_asked_for_once_and_without_one_nothing_more_is_sent() {
         let buffer = vec![0; 65536];
         while (&app).write(&buffer).is_ok() {}
         let first = events.recv_timeout(PATIENCE).unwrap();
-        assert!(matches!(first, Event::WantsSuccessor), "{first:?}");
+        assert!(
+            matches!(first, Event::WantsSuccessor { channel: 1 }),
+            "{first:?}"
+        );
         // What may be sent up to the wait is one turn and little more; far less than what was written.
         theirs.socket.set_nonblocking(false).unwrap();
         let timeout = Some(Duration::from_millis(300));

@@ -71,7 +71,7 @@ impl Inward {
         }
         if self.end.is_none() {
             let progress = self.forward(flow, rekey)?;
-            if self.end.is_none() || engine::Inward::is_holding(self) {
+            if self.end.is_none() || engine::OneWay::is_holding(self) {
                 return Ok(progress);
             }
         }
@@ -154,7 +154,7 @@ impl Inward {
             let room = RECORD_MAX * slots.min(flow.budget.div_ceil(CONTENT_MAX));
             let free = buffer.get_mut(filled.end..room.clamp(RECEIVED_MAX, BUFFER));
             let free = free.unwrap_or_default();
-            match receive(flow.source, free, flow.readable, Broken::Channel)? {
+            match receive(flow.source, free, flow.readable)? {
                 None => return Ok(Progress::Waiting),
                 Some(0) => return Err(Broken::Truncated),
                 Some(received) => filled.end += received,
@@ -166,6 +166,9 @@ impl Inward {
             }
             if *flow.budget == 0 {
                 return Ok(Progress::Spent);
+            }
+            if !*flow.readable {
+                return Ok(Progress::Waiting);
             }
         }
     }
@@ -248,12 +251,14 @@ impl engine::Inward for Inward {
         progress
     }
 
-    fn is_holding(&self) -> bool {
-        self.rest.as_ref().is_some_and(|rest| rest.opened > 0)
-    }
-
     fn takes_key_request(&mut self) -> bool {
         std::mem::take(&mut self.is_key_requested)
+    }
+}
+
+impl engine::OneWay for Inward {
+    fn is_holding(&self) -> bool {
+        self.rest.as_ref().is_some_and(|rest| rest.opened > 0)
     }
 
     fn records(&self) -> u64 {

@@ -1,13 +1,11 @@
 //! Outward: read into record slots, sealed in place, many records in one send.
 
 use std::io::IoSliceMut;
-use std::os::fd::BorrowedFd;
 
-use rustix::io::Errno;
-
-use super::{control, receive, send};
+use super::{control, read, send};
 use crate::buffers::{Kept, SLOTS};
 use crate::channel::{DirectionKeys, Rekey};
+use crate::engine::course::{Course, State};
 use crate::engine::{self, Broken, Engine, Flow, Progress};
 use crate::record::{CONTENT_MAX, Content, HEADER, Keys, OVERHEAD, RECORD_MAX, RecordError};
 
@@ -21,20 +19,7 @@ pub struct Outward {
     first: Option<Box<[u8]>>,
     /// The KeyUpdate that is due, and the keys after it.
     next_keys: Option<Box<DirectionKeys>>,
-    /// Bytes of the plain socket that may still be taken.
-    limit_left: Option<u64>,
-    state: State,
-}
-
-/// How far the direction is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Bytes are read and sent.
-    Open,
-    /// The alert of this end is to be sent.
-    Closing(Progress),
-    /// The alert of this end is sealed: nothing comes after it.
-    Closed(Progress),
+    course: Course,
 }
 
 /// What the sink has not taken.
@@ -67,8 +52,7 @@ impl Outward {
             unsent: None,
             first: None,
             next_keys: None,
-            limit_left: None,
-            state: State::Open,
+            course: Course::new(),
         })
     }
 
@@ -79,7 +63,7 @@ impl Outward {
             if !self.flush(flow)? {
                 return Ok(Progress::Waiting);
             }
-            if let State::Closed(end) = self.state {
+            if let State::Closed(end) = self.course.state() {
                 return Ok(end);
             }
             if let Some(next) = self.next_keys.take() {
@@ -87,9 +71,9 @@ impl Outward {
                 self.keys = Keys::new(&next)?;
             } else if let Some(first) = self.first.take() {
                 self.seal_first(&first)?;
-            } else if let State::Closing(end) = self.state {
+            } else if let State::Closing(end) = self.course.state() {
                 self.seal_small(Content::Alert, &control::end_alert(end))?;
-                self.state = State::Closed(end);
+                self.course.set_closed(end);
             } else if let Some(progress) = self.forward(flow)? {
                 return Ok(progress);
             }
@@ -142,7 +126,7 @@ impl Outward {
             }
             Ok(Stop::EndOfFile) => {
                 flow.buffers.give_back(buffer);
-                self.state = State::Closing(Progress::Ended);
+                self.course.close(Progress::Ended);
                 Ok(None)
             }
             Err(broken) => {
@@ -158,53 +142,31 @@ impl Outward {
             if let Some(stopped) = stopped(flow) {
                 return Ok(Stop::Progress(stopped));
             }
-            let room = CONTENT_MAX * slots.min(flow.budget.div_ceil(CONTENT_MAX));
-            let Some(plain) = self.read(flow, buffer, room)? else {
+            let most = CONTENT_MAX * slots.min(flow.budget.div_ceil(CONTENT_MAX));
+            let room = self.course.room(most);
+            let read = match room {
+                Some(room) => read_into_slots(flow, buffer, room)?,
+                None => read(flow.source, &mut [IoSliceMut::new(buffer)], flow.readable)?,
+            };
+            let Some(plain) = read else {
                 return Ok(Stop::Progress(Progress::Waiting));
             };
             if plain == 0 {
                 return Ok(Stop::EndOfFile);
             }
             *flow.budget = flow.budget.saturating_sub(plain);
-            let Some(taken) = self.take_from_limit(plain) else {
+            self.course.take(plain);
+            if room.is_none() {
                 continue;
-            };
-            let end = self.seal_slots(buffer, taken)?;
+            }
+            let end = self.seal_slots(buffer, plain)?;
             let sent = send(flow.sink, &buffer[..end], flow.writable, Broken::Channel)?;
-            let delivered = part(taken as u64, sent, end);
+            let delivered = part(plain as u64, sent, end);
             *flow.carried += delivered;
             if sent < end {
-                let plain = taken as u64 - delivered;
+                let plain = plain as u64 - delivered;
                 return Ok(Stop::SinkFull { sent, end, plain });
             }
-        }
-    }
-
-    /// Reads at most `room` bytes, and none beyond the limit: to where the slots want them, or, if the
-    /// limit is reached, to be dropped.
-    fn read(
-        &mut self,
-        flow: &mut Flow<'_>,
-        buffer: &mut [u8],
-        room: usize,
-    ) -> Result<Option<usize>, Broken> {
-        let left = self.limit_left.map(usize::try_from);
-        match left {
-            Some(Ok(0)) => receive(flow.source, buffer, flow.readable, Broken::Plain),
-            Some(Ok(left)) => read_into_slots(flow, buffer, room.min(left)),
-            Some(Err(_)) | None => read_into_slots(flow, buffer, room),
-        }
-    }
-
-    /// How many of the bytes that were read are to be sent; `None` if they came beyond the limit.
-    fn take_from_limit(&mut self, read: usize) -> Option<usize> {
-        match &mut self.limit_left {
-            Some(0) => None,
-            Some(left) => {
-                *left = left.saturating_sub(read as u64);
-                Some(read)
-            }
-            None => Some(read),
         }
     }
 
@@ -268,31 +230,23 @@ impl engine::Outward for Outward {
         self.first = (!bytes.is_empty()).then(|| bytes.into_boxed_slice());
     }
 
-    fn limit(&mut self, bytes: u64) {
-        self.limit_left = Some(bytes);
-    }
-
-    fn limit_left(&self) -> Option<u64> {
-        self.limit_left
-    }
-
-    fn leave(&mut self) {
-        if self.state == State::Open {
-            self.state = State::Closing(Progress::Continues);
-        }
-    }
-
-    fn is_holding(&self) -> bool {
-        let is_closing = matches!(self.state, State::Closing(_));
-        self.unsent.is_some() || self.first.is_some() || self.next_keys.is_some() || is_closing
+    fn course(&mut self) -> &mut Course {
+        &mut self.course
     }
 
     fn update_keys(&mut self, rekey: &mut Rekey) -> Result<(), Broken> {
-        if self.next_keys.is_none() && !matches!(self.state, State::Closed(_)) {
+        if self.next_keys.is_none() && !matches!(self.course.state(), State::Closed(_)) {
             let next = rekey.next_outward().map_err(|_| Broken::CannotRekey)?;
             self.next_keys = Some(Box::new(next));
         }
         Ok(())
+    }
+}
+
+impl engine::OneWay for Outward {
+    fn is_holding(&self) -> bool {
+        let is_due = self.first.is_some() || self.next_keys.is_some() || self.course.is_closing();
+        self.unsent.is_some() || is_due
     }
 
     fn records(&self) -> u64 {
@@ -312,16 +266,13 @@ fn stopped(flow: &Flow<'_>) -> Option<Progress> {
     (!*flow.readable || !*flow.writable).then_some(Progress::Waiting)
 }
 
-/// One readv of at most `room` bytes, each slot's content where [`Keys::seal`] wants it.
+/// Reads at most `room` bytes in one call, each slot's content where [`Keys::seal`] wants it.
 fn read_into_slots(
     flow: &mut Flow<'_>,
     buffer: &mut [u8],
     room: usize,
 ) -> Result<Option<usize>, Broken> {
-    if room <= CONTENT_MAX {
-        let content = buffer.get_mut(HEADER..HEADER + room).unwrap_or_default();
-        return receive(flow.source, content, flow.readable, Broken::Plain);
-    }
+    let count = room.div_ceil(CONTENT_MAX).min(SLOTS);
     let mut slots = buffer.chunks_mut(RECORD_MAX);
     let mut left = room;
     let mut contents: [IoSliceMut<'_>; SLOTS] = std::array::from_fn(|_| {
@@ -332,25 +283,8 @@ fn read_into_slots(
             .and_then(|slot| slot.get_mut(HEADER..HEADER + length));
         IoSliceMut::new(content.unwrap_or_default())
     });
-    readv(flow.source, &mut contents, flow.readable)
-}
-
-fn readv(
-    source: BorrowedFd<'_>,
-    contents: &mut [IoSliceMut<'_>],
-    readable: &mut bool,
-) -> Result<Option<usize>, Broken> {
-    loop {
-        match rustix::io::readv(source, contents) {
-            Ok(read) => return Ok(Some(read)),
-            Err(Errno::AGAIN) => {
-                *readable = false;
-                return Ok(None);
-            }
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(Broken::Plain(error.into())),
-        }
-    }
+    let contents = contents.get_mut(..count).unwrap_or_default();
+    read(flow.source, contents, flow.readable)
 }
 
 /// How many of `plain` bytes are in `sent` of the `sealed` bytes that carry them: all of them in all.

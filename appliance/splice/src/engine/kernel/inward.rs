@@ -202,12 +202,14 @@ impl engine::Inward for Inward {
         self.advance(flow, rekey)
     }
 
-    fn is_holding(&self) -> bool {
-        !self.held.is_empty()
-    }
-
     fn takes_key_request(&mut self) -> bool {
         std::mem::take(&mut self.is_key_requested)
+    }
+}
+
+impl engine::OneWay for Inward {
+    fn is_holding(&self) -> bool {
+        !self.held.is_empty()
     }
 
     fn records(&self) -> u64 {

@@ -10,6 +10,7 @@ use super::{Held, channel, errno, has_room, install, plain};
 use crate::buffers::Kept;
 use crate::buffers::pipes::PIPE_BYTES;
 use crate::channel::DirectionKeys;
+use crate::engine::course::{Course, State};
 use crate::engine::in_place::control;
 use crate::engine::{self, Broken, Engine, Flow, Progress};
 use crate::record::{CONTENT_MAX, Content, OVERHEAD};
@@ -19,9 +20,7 @@ use crate::record::{CONTENT_MAX, Content, OVERHEAD};
 pub struct Outward {
     suite: Suite,
     held: Held,
-    /// Bytes of the plain socket that may still be taken.
-    limit_left: Option<u64>,
-    state: State,
+    course: Course,
     /// As things were before the first record of ours.
     began: Began,
     /// Bytes that were given to the kernel to seal, alerts included.
@@ -41,17 +40,6 @@ struct Began {
     taken: u64,
 }
 
-/// How far the direction is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Bytes are read and sent.
-    Open,
-    /// The alert of this end is to be sent, once everything before it is TCP's.
-    Closing(Progress),
-    /// The alert of this end was sent: nothing comes after it.
-    Closed(Progress),
-}
-
 impl Outward {
     /// Gives the kernel the keys of what is sent; `None` if it does not take them, and then nothing
     /// changed.
@@ -62,8 +50,7 @@ impl Outward {
         Some(Self {
             suite,
             held: Held::default(),
-            limit_left: None,
-            state: State::Open,
+            course: Course::new(),
             began: Began {
                 sequence: keys.sequence,
                 taken,
@@ -79,7 +66,7 @@ impl Outward {
             if !self.flush(flow)? {
                 return Ok(Progress::Waiting);
             }
-            let progress = match self.state {
+            let progress = match self.course.state() {
                 State::Open => self.forward(flow)?,
                 State::Closing(end) => self.close(flow, end)?,
                 State::Closed(end) => Some(end),
@@ -127,18 +114,15 @@ impl Outward {
             .div_ceil(CONTENT_MAX)
             .saturating_mul(CONTENT_MAX);
         let most = whole.min(PIPE_BYTES);
-        let left = self.limit_left.map(usize::try_from);
-        let read = match left {
-            Some(Ok(0)) => drop_some(flow),
-            Some(Ok(left)) => self.fill(flow, most.min(left)),
-            Some(Err(_)) | None => self.fill(flow, most),
+        let read = match self.course.room(most) {
+            Some(room) => self.fill(flow, room),
+            None => drop_some(flow),
         };
         match read {
-            Ok(0) => self.state = State::Closing(Progress::Ended),
+            Ok(0) => self.course.close(Progress::Ended),
             Ok(read) => {
                 *flow.budget = flow.budget.saturating_sub(read);
-                let left = self.limit_left;
-                self.limit_left = left.map(|left| left.saturating_sub(read as u64));
+                self.course.take(read);
             }
             Err(Errno::AGAIN) => *flow.readable = false,
             Err(error) => return Err(plain(error)),
@@ -175,7 +159,7 @@ impl Outward {
         }
     }
 
-    /// Sends the alert of the end; `None` when that is done.
+    /// Sends the alert of the end, once everything before it is TCP's; `None` when that is done.
     fn close(&mut self, flow: &mut Flow<'_>, end: Progress) -> Result<Option<Progress>, Broken> {
         if !self.is_taken(flow)? {
             if has_room(flow.sink) {
@@ -191,7 +175,7 @@ impl Outward {
         match kernel_tls::send_record(flow.sink, Content::Alert.number(), &alert) {
             Ok(()) => {
                 self.given += alert.len() as u64;
-                self.state = State::Closed(end);
+                self.course.set_closed(end);
                 self.count(flow)?;
                 Ok(None)
             }
@@ -224,22 +208,14 @@ impl engine::Outward for Outward {
         self.held.copied = (!bytes.is_empty()).then(|| Kept::copy(&bytes));
     }
 
-    fn limit(&mut self, bytes: u64) {
-        self.limit_left = Some(bytes);
+    fn course(&mut self) -> &mut Course {
+        &mut self.course
     }
+}
 
-    fn limit_left(&self) -> Option<u64> {
-        self.limit_left
-    }
-
-    fn leave(&mut self) {
-        if self.state == State::Open {
-            self.state = State::Closing(Progress::Continues);
-        }
-    }
-
+impl engine::OneWay for Outward {
     fn is_holding(&self) -> bool {
-        !self.held.is_empty() || matches!(self.state, State::Closing(_))
+        !self.held.is_empty() || self.course.is_closing()
     }
 
     fn records(&self) -> u64 {

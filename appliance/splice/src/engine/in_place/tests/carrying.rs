@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::line::*;
 use crate::buffers::SLOTS;
-use crate::engine::{Broken, Inward as _, Outward as _, Progress};
+use crate::engine::{Broken, OneWay as _, Outward as _, Progress};
 use crate::loopback;
 use crate::record::{CONTENT_MAX, Content, RECORDS_LIMIT};
 
@@ -113,15 +113,15 @@ fn preloaded_bytes_go_before_those_that_are_read() {
 #[test]
 fn bytes_beyond_the_limit_are_dropped_and_the_end_behind_them_is_the_end() {
     let (mut sending, mut receiving) = sending_and_receiving();
-    sending.outward.limit(5);
+    sending.outward.course().limit(5);
     sending.user.write_all(b"abc").unwrap();
     sending.turn(BUDGET).unwrap();
-    assert_eq!(sending.outward.limit_left(), Some(2));
+    assert_eq!(sending.outward.course().limit_left(), Some(2));
     sending.user.write_all(b"defgh").unwrap();
     sending.turn(BUDGET).unwrap();
     sending.user.write_all(b"ijk").unwrap();
     sending.turn(BUDGET).unwrap();
-    assert_eq!(sending.outward.limit_left(), Some(0));
+    assert_eq!(sending.outward.course().limit_left(), Some(0));
     assert_eq!(sending.carried, 5);
     sending.user.shutdown(std::net::Shutdown::Write).unwrap();
     while sending.turn(BUDGET).unwrap() != Progress::Ended {}
@@ -185,7 +185,7 @@ proptest! {
                 }
             }
         }
-        sending.outward.leave();
+        sending.outward.course().leave();
         let (mut left, mut delivered) = (None, None);
         while (left, delivered) != (Some(Progress::Continues), Some(Progress::Continues)) {
             left = Some(sending.turn(BUDGET).unwrap());
@@ -206,7 +206,7 @@ fn leaving_sends_what_is_held_then_the_alert_and_reads_no_further() {
     let (mut sending, mut receiving) = sending_and_receiving();
     sending.outward.preload(b"held".to_vec());
     sending.user.write_all(b"for the successor").unwrap();
-    sending.outward.leave();
+    sending.outward.course().leave();
     assert!(sending.outward.is_holding());
     assert_eq!(sending.turn(BUDGET).unwrap(), Progress::Continues);
     assert_eq!(sending.turn(BUDGET).unwrap(), Progress::Continues);

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 
 use super::line::*;
 use crate::channel::{ALERT_CONTINUES, ALERT_REFUSED};
-use crate::engine::{Broken, Inward as _, Outward as _, Progress};
+use crate::engine::{Broken, Inward as _, OneWay as _, Outward as _, Progress};
 use crate::loopback;
 use crate::record::{self, Content, Keys};
 

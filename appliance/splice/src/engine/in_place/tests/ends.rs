@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::net::Shutdown;
 
 use super::line::*;
-use crate::engine::{Broken, Inward as _, Outward as _, Progress};
+use crate::engine::{Broken, OneWay as _, Outward as _, Progress};
 use crate::loopback;
 use crate::record::Content;
 
@@ -35,7 +35,7 @@ fn an_end_is_told_again_and_again_and_nothing_more_is_sent() {
     sending.user.shutdown(Shutdown::Write).unwrap();
     while sending.turn(BUDGET).unwrap() != Progress::Ended {}
     let records = sending.outward.records();
-    sending.outward.leave();
+    sending.outward.course().leave();
     assert_eq!(sending.turn(BUDGET).unwrap(), Progress::Ended);
     assert_eq!(sending.outward.records(), records);
     assert_eq!(receiving.run().unwrap(), Progress::Ended);

@@ -17,7 +17,7 @@ use crate::record::{Content, HEADER, Keys, OVERHEAD};
 /// Plain socket, [`Outward`], data channel: what the user writes is sealed and sent.
 pub(super) struct Sending {
     pub(super) user: TcpStream,
-    plain: TcpStream,
+    pub(super) plain: TcpStream,
     channel: TcpStream,
     pub(super) outward: Outward,
     pub(super) carried: u64,
@@ -26,7 +26,7 @@ pub(super) struct Sending {
 
 /// Data channel, [`Inward`], plain socket: what is received is opened, and the application reads it.
 pub(super) struct Receiving {
-    channel: TcpStream,
+    pub(super) channel: TcpStream,
     plain: TcpStream,
     pub(super) application: TcpStream,
     pub(super) inward: Inward,
@@ -45,6 +45,7 @@ pub(super) struct Peer {
 impl Sending {
     pub(super) fn new(channel: TcpStream, keys: DirectionKeys) -> Self {
         let (user, plain) = nonblocking();
+        connector_sys::tcp_inq::enable(&plain).unwrap();
         Self {
             user,
             plain,
