@@ -3,6 +3,8 @@
 //! Each session takes two descriptors, two ports (one towards the edge, one towards its application) and
 //! memory of the kernel's and of this process. What there is least of decides.
 
+mod group;
+
 use std::fs;
 
 use connector_proto::limits::CAPACITY_MAX;
@@ -38,14 +40,11 @@ impl Resources {
     pub fn here() -> Self {
         let ports = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
         let memory = fs::read_to_string("/proc/meminfo");
+        let memory = memory.ok().as_deref().and_then(memory_in);
         Self {
             descriptors: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
             ports: ports.ok().as_deref().and_then(ports_in).unwrap_or(8_192),
-            memory: memory
-                .ok()
-                .as_deref()
-                .and_then(memory_in)
-                .unwrap_or(64 << 20),
+            memory: group::free().min(memory.unwrap_or(64 << 20)),
         }
     }
 

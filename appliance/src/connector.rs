@@ -56,9 +56,8 @@ const PLANE: u64 = 2;
 const LOCAL: u64 = 3;
 /// The token of what is due though nothing happens.
 const TIMES: u64 = 4;
-/// All of them. Their parties are asked what they wait for before each wait: whatever happens may have
-/// changed it. Data channels and sessions have tokens of their own.
-const FIXED: [u64; 5] = [TUNNEL, QUESTION, PLANE, LOCAL, TIMES];
+// Their parties are asked what they wait for before each wait: whatever happens may have changed it. Data
+// channels and sessions have tokens of their own.
 
 /// A proxy that asked who is there is tried again, in case it lets the machine pass by now.
 const PROXY_AGAIN: Duration = Duration::from_secs(30);
@@ -309,7 +308,7 @@ impl Connector {
     }
 
     /// Waits until there is something to do, PID 1 says something on `local`, or it is `deadline`. Whose
-    /// tokens are ready, for [`Self::turn`].
+    /// tokens are ready, for [`Self::turn`]. `local` is the same in each call.
     ///
     /// # Errors
     /// Those of the reactor.
@@ -320,13 +319,15 @@ impl Connector {
     ) -> Result<Vec<u64>, Errno> {
         let may_ask = self.may_ask_time();
         let waiting = &mut self.waiting;
+        // These three wait as long as they live, and are watched once: before a tunnel is touched it waits
+        // no more ([`Self::take_tunnel`]).
         if let Some(tunnel) = &self.tunnel {
-            waiting.set(TUNNEL, |watch| tunnel.watch(watch));
+            waiting.keep(TUNNEL, |watch| tunnel.watch(watch));
         }
-        waiting.set(QUESTION, |watch| self.question.watch(watch, may_ask));
         let readable = Interest::new(true, false);
-        waiting.set(PLANE, |watch| watch.add(&self.sessions, readable));
-        waiting.set(LOCAL, |watch| watch.add(local, readable));
+        waiting.keep(PLANE, |watch| watch.add(&self.sessions, readable));
+        waiting.keep(LOCAL, |watch| watch.add(local, readable));
+        waiting.set(QUESTION, |watch| self.question.watch(watch, may_ask));
         waiting.set(TIMES, |watch| {
             watch.until(deadline);
             watch.until(self.life.poll_timeout());
@@ -335,18 +336,23 @@ impl Connector {
             watch.until(self.dial_at);
         });
         let ready = waiting.wait();
-        for token in FIXED {
-            waiting.release(token);
-        }
+        waiting.release(QUESTION);
+        waiting.release(TIMES);
         ready
+    }
+
+    /// Whether PID 1 has said something, of what [`Self::wait`] yielded.
+    #[must_use]
+    pub fn is_told(ready: &[u64]) -> bool {
+        ready.contains(&LOCAL)
     }
 
     /// Goes on: control traffic first, then the data channels and sessions whose tokens are `ready`.
     pub fn turn(&mut self, now: Instant, ready: &[u64]) {
-        self.turn_life(now);
+        self.turn_life(now, ready.contains(&TUNNEL));
         self.turn_sessions(now, ready);
         // What the sessions had to say to the edge goes out in this turn.
-        self.turn_tunnel(now);
+        self.flush_tunnel(now);
         // What became of the tunnel may be a reason to ask.
         self.turn_question(now);
         self.perform(now);
@@ -354,13 +360,15 @@ impl Connector {
         self.update_phase(now);
     }
 
-    fn turn_life(&mut self, now: Instant) {
+    fn turn_life(&mut self, now: Instant, is_tunnel_ready: bool) {
         let wall = self.is_clock_right.then(clock::unix);
         let can_dial = self.proxy.lets_dial(now) && self.network.is_some();
         self.life
             .handle_conditions(now, Conditions { can_dial, wall });
         self.perform(now);
-        self.turn_tunnel(now);
+        if is_tunnel_ready || self.is_tunnel_due(now) {
+            self.turn_tunnel(now);
+        }
     }
 
     /// Has what is not connected tried now.

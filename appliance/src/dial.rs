@@ -211,11 +211,14 @@ impl Dial {
 impl Attempt {
     /// Whether it is connected.
     fn state(&self, now: Instant) -> Result<bool, Errno> {
+        if rustix::net::getpeername(&self.socket).is_ok() {
+            return Ok(true);
+        }
         sockopt::socket_error(&self.socket)??;
-        match rustix::net::getpeername(&self.socket) {
-            Ok(_) => Ok(true),
-            Err(_) if now < self.deadline => Ok(false),
-            Err(_) => Err(Errno::TIMEDOUT),
+        if now < self.deadline {
+            Ok(false)
+        } else {
+            Err(Errno::TIMEDOUT)
         }
     }
 }

@@ -40,25 +40,11 @@ pub enum Exit {
 pub fn run(channel: &LocalChannel, plane: plane::Config) -> Exit {
     let mut connector = None;
     let mut reporter = Reporter::default();
+    let mut is_told = true;
     loop {
         let now = clock::now();
-        loop {
-            match channel.recv() {
-                Ok(Incoming::Message(mut message, descriptors)) => {
-                    match handle(now, &mut connector, &message, descriptors, plane) {
-                        Ok(Some(stuck)) => reporter.stuck = Some(stuck),
-                        Ok(None) => {}
-                        Err(exit) => return exit,
-                    }
-                    if let ToConnector::Operator(typed) = &mut *message {
-                        typed.wipe();
-                        wipe_stack();
-                    }
-                }
-                Ok(Incoming::Empty) => break,
-                Ok(Incoming::Closed) => return Exit::Stopped,
-                Err(error) => return Exit::Failed(format!("local channel: {error}")),
-            }
+        if is_told && let Err(exit) = hear(now, channel, &mut connector, &mut reporter, plane) {
+            return exit;
         }
         if let Some(sample) = connector.as_mut().and_then(Connector::poll_time) {
             reporter.time = Some(sample);
@@ -70,23 +56,51 @@ pub fn run(channel: &LocalChannel, plane: plane::Config) -> Exit {
         let waited = match &mut connector {
             Some(connector) => connector.wait(channel, deadline).map(|ready| {
                 connector.turn(clock::now(), &ready);
+                Connector::is_told(&ready)
             }),
             None => wait_for_start(channel, deadline.map(|deadline| deadline.since(now))),
         };
-        if let Err(error) = waited {
-            return Exit::Failed(format!("waiting: {error}"));
+        is_told = match waited {
+            Ok(is_told) => is_told,
+            Err(error) => return Exit::Failed(format!("waiting: {error}")),
+        };
+    }
+}
+
+/// Takes all that PID 1 has said.
+fn hear(
+    now: Instant,
+    channel: &LocalChannel,
+    connector: &mut Option<Connector>,
+    reporter: &mut Reporter,
+    plane: plane::Config,
+) -> Result<(), Exit> {
+    loop {
+        match channel.recv() {
+            Ok(Incoming::Message(mut message, descriptors)) => {
+                if let Some(stuck) = handle(now, connector, &message, descriptors, plane)? {
+                    reporter.stuck = Some(stuck);
+                }
+                if let ToConnector::Operator(typed) = &mut *message {
+                    typed.wipe();
+                    wipe_stack();
+                }
+            }
+            Ok(Incoming::Empty) => return Ok(()),
+            Ok(Incoming::Closed) => return Err(Exit::Stopped),
+            Err(error) => return Err(Exit::Failed(format!("local channel: {error}"))),
         }
     }
 }
 
-/// Waits for PID 1 while there is nobody else to wait for.
-fn wait_for_start(channel: &LocalChannel, at_most: Option<Duration>) -> Result<(), Errno> {
+/// Waits for PID 1 while there is nobody else to wait for; whether it may have said something.
+fn wait_for_start(channel: &LocalChannel, at_most: Option<Duration>) -> Result<bool, Errno> {
     let timeout = at_most.map(|at_most| Timespec {
         tv_sec: i64::try_from(at_most.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: at_most.subsec_nanos().into(),
     });
     match poll(&mut [PollFd::new(channel, PollFlags::IN)], timeout.as_ref()) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Ok(_) | Err(Errno::INTR) => Ok(true),
         Err(error) => Err(error),
     }
 }
@@ -211,7 +225,8 @@ struct Reporter {
     /// Not told yet.
     time: Option<EdgeSample>,
     sent: Option<ConnectorStatus>,
-    sent_at: Instant,
+    /// When the counters were looked at last.
+    looked_at: Instant,
     stuck: Option<ConnectorStatus>,
 }
 
@@ -238,30 +253,25 @@ impl Reporter {
         connector: Option<&Connector>,
         channel: &LocalChannel,
     ) -> Result<Option<Instant>, Exit> {
-        let Some(status) = connector
+        let next = self.looked_at + STATUS_INTERVAL;
+        let is_news = match (&self.sent, connector) {
+            (Some(sent), Some(connector)) => connector.is_elsewhere(sent),
+            _ => true,
+        };
+        if !is_news && now < next {
+            return Ok(Some(next));
+        }
+        let status = connector
             .map(Connector::status)
-            .or_else(|| self.stuck.clone())
-        else {
+            .or_else(|| self.stuck.clone());
+        self.looked_at = now;
+        let Some(status) = status.filter(|status| self.sent.as_ref() != Some(status)) else {
             return Ok(None);
         };
-        let due = match &self.sent {
-            None => true,
-            Some(sent) if *sent == status => return Ok(None),
-            Some(sent) => {
-                sent.phase != status.phase
-                    || sent.since_boot_us != status.since_boot_us
-                    || sent.sessions != status.sessions
-                    || now >= self.sent_at + STATUS_INTERVAL
-            }
-        };
-        if !due {
-            return Ok(Some(self.sent_at + STATUS_INTERVAL));
-        }
         if !send(channel, &FromConnector::Status(status.clone()))? {
             return Ok(Some(now + STATUS_INTERVAL));
         }
         self.sent = Some(status);
-        self.sent_at = now;
         Ok(None)
     }
 }

@@ -14,8 +14,10 @@ impl Log for Stderr {
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             let level = record.level().as_str().to_ascii_lowercase();
+            // Standard error has no buffer: a line in pieces would be a write for each piece.
+            let line = format!("{level}: {}\n", record.args());
             // PID 1 gone or its pipe full: there is nobody to tell.
-            let _ = writeln!(std::io::stderr(), "{level}: {}", record.args());
+            let _ = std::io::stderr().write_all(line.as_bytes());
         }
     }
 

@@ -55,9 +55,12 @@ impl<T> Mailbox<T> {
         }
     }
 
-    /// Takes what has arrived.
-    pub fn take(&self) -> Vec<T> {
-        self.bell.hush();
+    /// Takes what has arrived. Whether the mailbox is readable is known to the caller: looking costs a system
+    /// call, and without it a bell that has rung goes on ringing.
+    pub fn take(&self, is_readable: bool) -> Vec<T> {
+        if is_readable {
+            self.bell.hush();
+        }
         self.receiver.try_iter().collect()
     }
 }
@@ -74,6 +77,12 @@ impl<T> Slot<T> {
         if self.sender.send(message).is_ok() {
             self.bell.ring();
         }
+    }
+
+    /// Leaves what need not be known at once: the mailbox does not get readable for it.
+    pub fn leave(&self, message: T) {
+        // A mailbox that is gone wants nothing.
+        let _ = self.sender.send(message);
     }
 }
 
@@ -115,14 +124,29 @@ mod tests {
             let mut taken = Vec::new();
             while taken.len() < 4000 {
                 let _ = poll(&mut [PollFd::new(&mailbox, PollFlags::IN)], None).unwrap();
-                taken.extend(mailbox.take());
+                taken.extend(mailbox.take(true));
             }
             taken.sort_unstable();
             assert!(taken.into_iter().eq(0..4000));
         });
         mailbox.slot().send(1);
         assert!(is_readable(&mailbox));
-        assert_eq!(mailbox.take(), [1]);
-        assert!(!is_readable(&mailbox) && mailbox.take().is_empty());
+        assert_eq!(mailbox.take(true), [1]);
+        assert!(!is_readable(&mailbox) && mailbox.take(true).is_empty());
+    }
+
+    #[test]
+    fn what_is_left_wakes_nobody_and_comes_with_the_rest_in_its_order() {
+        let mailbox = Mailbox::new().unwrap();
+        let slot = mailbox.slot();
+        slot.leave(1);
+        assert!(!is_readable(&mailbox));
+        slot.send(2);
+        slot.leave(3);
+        assert!(is_readable(&mailbox));
+        assert_eq!(mailbox.take(true), [1, 2, 3]);
+        slot.leave(4);
+        assert!(!is_readable(&mailbox));
+        assert_eq!(mailbox.take(false), [4]);
     }
 }

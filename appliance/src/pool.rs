@@ -129,12 +129,14 @@ impl Pool {
         None
     }
 
-    /// Goes on with those that are ready or due.
-    pub fn turn(&mut self, now: Instant, ready: &[u64], waiting: &mut Waiting) {
+    /// Goes on with those that are ready or due; whether something became of one that was dialled.
+    pub fn turn(&mut self, now: Instant, ready: &[u64], waiting: &mut Waiting) -> bool {
+        let mut is_news = false;
         for token in ready {
             if let Some(dialling) = self.dialling.remove(token) {
-                let began = dialling.began();
-                self.take_step(now, *token, began, dialling.turn(now), waiting);
+                let (began, step) = (dialling.began(), dialling.turn(now));
+                is_news |= !matches!(step, Step::Pending(_));
+                self.take_step(now, *token, began, step, waiting);
             } else if let Some(warm) = self.warm.remove(token) {
                 if now >= warm.retired {
                     self.demand.proven();
@@ -145,6 +147,7 @@ impl Pool {
                 }
             }
         }
+        is_news
     }
 
     /// Dials as many as are wanted by now: `queued` sessions wait for one, and there is `room` for so

@@ -24,6 +24,8 @@ use crate::issuer;
 
 /// Bytes that may wait to be encrypted and sent, per connection.
 const SEND_BUFFER_MAX: usize = 64 * 1024;
+/// Bytes that rustls has room for when it reads.
+const TLS_ROOM: usize = 4096;
 
 /// A TLS connection over a non-blocking socket.
 pub struct TlsStream {
@@ -82,17 +84,21 @@ impl TlsStream {
         })
     }
 
-    /// Moves bytes between socket and TLS until one of them has to wait.
+    /// Moves bytes between socket and TLS until one of them has to wait; whether the socket may have more
+    /// as soon as TLS has room.
     ///
     /// # Errors
     /// What broke the connection. An alert for the peer is on its way as far as possible.
-    pub fn turn(&mut self) -> Result<(), TlsError> {
+    pub fn turn(&mut self) -> Result<bool, TlsError> {
         self.flush()?;
-        while self.end.is_none() && self.tls.wants_read() {
+        let mut may_have_more = self.end.is_none();
+        while may_have_more && self.end.is_none() && self.tls.wants_read() {
             match self.tls.read_tls(&mut self.socket) {
                 Ok(0) => self.end = Some(End::Truncated),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // TLS has room for so much at least: less is all there was. Whatever comes now, or a reader
+                // that was wrong about it, has the socket readable when it is waited for.
+                Ok(len) => may_have_more = len >= TLS_ROOM,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => may_have_more = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(TlsError::Io(error)),
             }
@@ -112,7 +118,8 @@ impl TlsStream {
         if self.end == Some(End::Truncated) && self.tls.is_handshaking() {
             return Err(TlsError::Io(io::ErrorKind::UnexpectedEof.into()));
         }
-        self.flush()
+        self.flush()?;
+        Ok(may_have_more && self.end.is_none())
     }
 
     /// Whether the handshake is still going on.

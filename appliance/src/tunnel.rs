@@ -164,6 +164,21 @@ impl Tunnel {
         })
     }
 
+    /// Sends what was said on the control channel, as far as the socket takes it.
+    ///
+    /// # Errors
+    /// Why the connection is over.
+    pub fn flush(&mut self) -> Result<(), TunnelError> {
+        match &mut self.state {
+            State::Control { stream, channel } => drive::send(stream, || channel.poll_transmit()),
+            State::Reaching(_)
+            | State::Handshaking { .. }
+            | State::Enrolling { .. }
+            | State::Renewing { .. }
+            | State::AskingTime { .. } => Ok(()),
+        }
+    }
+
     /// The control channel, once the handshake is done.
     pub fn control(&mut self) -> Option<&mut Channel<ConnectorSide>> {
         match &mut self.state {

@@ -4,13 +4,14 @@
 //! is ready or due: a turn of the loop costs as much as there is to do, however many wait.
 
 use std::collections::{BTreeSet, HashMap};
+use std::os::fd::{AsRawFd as _, RawFd};
 
 use connector_proto::time::Instant;
 use rustix::io::Errno;
 use splice_core::reactor::{self, Kind, Reactor, Ready, Watched};
 
 use crate::clock;
-use crate::interest::Watch;
+use crate::interest::{Interest, Watch};
 
 /// See the module.
 #[derive(Debug)]
@@ -26,8 +27,20 @@ pub struct Waiting {
 /// What one party waits for.
 #[derive(Debug, Default)]
 struct Party {
-    watched: Vec<Watched>,
+    watched: Vec<(RawFd, Interest, Watched)>,
     deadline: Option<Instant>,
+}
+
+impl Party {
+    /// Whether it waits for these already.
+    fn watches(&self, watch: &Watch<'_>) -> bool {
+        let own = self
+            .watched
+            .iter()
+            .map(|(file, interest, _)| (*file, *interest));
+        let asked = watch.descriptors.iter();
+        own.eq(asked.map(|(file, interest)| (file.as_raw_fd(), *interest)))
+    }
 }
 
 impl Waiting {
@@ -57,17 +70,45 @@ impl Waiting {
         self.release(token);
         let mut watch = Watch::default();
         ask(&mut watch);
+        self.watch(token, &watch);
+    }
+
+    /// The same of a party that may wait already, and whose descriptors are those of that time: what it
+    /// goes on waiting for costs nothing.
+    pub fn keep<'a>(&mut self, token: u64, ask: impl FnOnce(&mut Watch<'a>)) {
+        let mut watch = Watch::default();
+        ask(&mut watch);
+        match self.parties.get_mut(&token) {
+            Some(party) if party.watches(&watch) => {
+                let before = std::mem::replace(&mut party.deadline, watch.deadline);
+                if before != watch.deadline {
+                    before.map(|deadline| self.deadlines.remove(&(deadline, token)));
+                    self.deadlines
+                        .extend(watch.deadline.map(|deadline| (deadline, token)));
+                }
+            }
+            Some(_) | None => {
+                self.release(token);
+                self.watch(token, &watch);
+            }
+        }
+    }
+
+    fn watch(&mut self, token: u64, watch: &Watch<'_>) {
         let mut party = Party {
             watched: Vec::with_capacity(watch.descriptors.len()),
             deadline: watch.deadline,
         };
-        for (descriptor, interest) in watch.descriptors {
-            let interest = reactor::Interest::Once {
+        for (descriptor, interest) in &watch.descriptors {
+            let once = reactor::Interest::Once {
                 read: interest.read,
                 write: interest.write,
             };
-            match self.reactor.watch(descriptor, token, interest) {
-                Ok(watched) => party.watched.push(watched),
+            match self.reactor.watch(*descriptor, token, once) {
+                Ok(watched) => {
+                    let file = descriptor.as_raw_fd();
+                    party.watched.push((file, *interest, watched));
+                }
                 Err(error) => {
                     log::warn!("a descriptor cannot be waited for: {error}");
                     party.deadline = Some(Instant::default());
@@ -85,7 +126,7 @@ impl Waiting {
         let Some(party) = self.parties.remove(&token) else {
             return;
         };
-        for watched in party.watched {
+        for (_, _, watched) in party.watched {
             self.reactor.forget(watched);
         }
         if let Some(deadline) = party.deadline {
@@ -179,6 +220,41 @@ mod tests {
                 watch.until(Some(Instant::default()));
             });
             assert_eq!(waiting.wait().unwrap(), [token]);
+        }
+    }
+
+    #[test]
+    fn who_is_kept_waits_on_without_being_watched_anew_and_by_its_new_deadline() {
+        for mut waiting in both() {
+            let (mut ours, theirs) = UnixStream::pair().unwrap();
+            let (kept, other) = (waiting.token(), waiting.token());
+            let key = |waiting: &Waiting| waiting.parties[&kept].watched[0].2;
+            let readable = Interest::new(true, false);
+            waiting.keep(kept, |watch| {
+                watch.add(&theirs, readable);
+                watch.until(far());
+            });
+            let first = key(&waiting);
+            let soon = clock::now() + Duration::from_millis(5);
+            waiting.keep(kept, |watch| {
+                watch.add(&theirs, readable);
+                watch.until(Some(soon));
+            });
+            assert_eq!(key(&waiting), first);
+            assert_eq!(waiting.wait().unwrap(), [kept]);
+            assert!(clock::now() >= soon);
+            // It was told, so it waits no more; what it wants now is more than before.
+            for interest in [readable, Interest::new(true, true)] {
+                waiting.keep(kept, |watch| watch.add(&theirs, interest));
+            }
+            assert_ne!(key(&waiting), first);
+            assert_eq!(waiting.wait().unwrap(), [kept]);
+            waiting.keep(kept, |watch| watch.add(&theirs, readable));
+            waiting.set(other, |watch| watch.until(Some(soon)));
+            assert_eq!(waiting.wait().unwrap(), [other]);
+            ours.write_all(b"x").unwrap();
+            assert_eq!(waiting.wait().unwrap(), [kept]);
+            assert!(waiting.parties.is_empty() && waiting.deadlines.is_empty());
         }
     }
 

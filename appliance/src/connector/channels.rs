@@ -10,10 +10,17 @@ impl Connector {
     /// Goes on with data channels and sessions, after what the control channel had to say.
     pub(super) fn turn_sessions(&mut self, now: Instant, ready: &[u64]) {
         self.tend_pool();
-        self.pool.turn(now, ready, &mut self.waiting);
-        let refused = self
+        // Sessions come first: what a handshake takes would be in their way.
+        let mut refused = self
             .sessions
             .turn(now, ready, &mut self.pool, &mut self.waiting);
+        self.flush_tunnel(now);
+        if self.pool.turn(now, ready, &mut self.waiting) {
+            refused.extend(
+                self.sessions
+                    .take_channels(now, &mut self.pool, &mut self.waiting),
+            );
+        }
         let (wanted, room) = (self.sessions.wanted(), self.sessions.room());
         self.dial_at = self.pool.dial(now, wanted, room, &mut self.waiting);
         for refused in refused {

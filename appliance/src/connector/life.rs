@@ -10,7 +10,7 @@ use connector_proto::renew::ConnectorEvent as RenewEvent;
 use connector_proto::time::Instant;
 
 use super::failure::Kind;
-use super::{Connector, Memory, ProxyDemand, Seen};
+use super::{Connector, Memory, ProxyDemand, Seen, TUNNEL};
 use crate::identity;
 use crate::tls::{self, Pinned};
 use crate::tunnel::{self, Tunnel};
@@ -87,6 +87,7 @@ impl Connector {
             Ok(plan) => plan,
             Err((why, text)) => return self.tell(now, Event::Failed { why, text }),
         };
+        self.waiting.release(TUNNEL);
         match Tunnel::start(now, plan) {
             Ok(tunnel) => self.tunnel = Some(tunnel),
             Err(error) => self.fail(now, &error),
@@ -95,7 +96,7 @@ impl Connector {
 
     fn close(&mut self, code: Option<CloseCode>) {
         self.connection += 1;
-        let Some(mut tunnel) = self.tunnel.take() else {
+        let Some(mut tunnel) = self.take_tunnel() else {
             return;
         };
         match code {
@@ -131,9 +132,28 @@ impl Connector {
         }
     }
 
+    /// The tunnel, which waits for nothing any more: what is done with it may close its descriptors.
+    fn take_tunnel(&mut self) -> Option<Tunnel> {
+        self.waiting.release(TUNNEL);
+        self.tunnel.take()
+    }
+
+    /// Whether the connection is to be moved on although nothing came on it.
+    pub(super) fn is_tunnel_due(&self, now: Instant) -> bool {
+        let deadline = self.tunnel.as_ref().and_then(Tunnel::deadline);
+        deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// Sends what was said on the control channel.
+    pub(super) fn flush_tunnel(&mut self, now: Instant) {
+        if let Some(Err(error)) = self.tunnel.as_mut().map(Tunnel::flush) {
+            self.fail(now, &error);
+        }
+    }
+
     /// Moves the connection on and handles what happened on it.
     pub(super) fn turn_tunnel(&mut self, now: Instant) {
-        let Some(tunnel) = self.tunnel.take() else {
+        let Some(tunnel) = self.take_tunnel() else {
             return;
         };
         let connection = self.connection;
@@ -160,7 +180,7 @@ impl Connector {
     pub(super) fn tell(&mut self, now: Instant, event: Event) {
         if event.is_last() {
             self.connection += 1;
-            self.tunnel = None;
+            drop(self.take_tunnel());
         }
         self.life.handle_event(now, event);
         // A loss is one even if the next attempt succeeds within this very turn.
@@ -272,7 +292,9 @@ impl Connector {
                 Err(error) => log::error!("the edge's new trust anchors are not usable: {error}"),
             },
             ControlEvent::SessionOffered { grant } => self.handle_offer(now, &grant),
-            ControlEvent::Succeed { session } => self.sessions.succeed(now, &session),
+            ControlEvent::Succeed { session, channel } => {
+                self.sessions.succeed(&session, channel);
+            }
             ControlEvent::Closed { code } => self.tell(now, Event::Closed { code }),
         }
     }

@@ -31,6 +31,12 @@ impl Connector {
         }
     }
 
+    /// Whether the phase is another one than this status has.
+    #[must_use]
+    pub fn is_elsewhere(&self, status: &ConnectorStatus) -> bool {
+        self.phase != status.phase || self.phase_since.as_micros() != status.since_boot_us
+    }
+
     /// The phase of the life machine, unless something around it is what is waited for.
     pub(super) fn update_phase(&mut self, now: Instant) {
         let phase = match (self.life.phase(now), self.proxy.refused) {

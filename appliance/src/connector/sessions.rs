@@ -15,7 +15,8 @@ use splice_core::channel::Channel;
 use splice_core::engine::{Broken, Engine};
 use splice_core::plane::{End, Event, NewSession, Plane, SessionKey, Totals};
 
-use super::succession::{Asker, Succession};
+use super::PLANE;
+use super::succession::{Channels, Wish};
 use crate::mailbox::Mailbox;
 use crate::pool::demand::WARM_MOST;
 use crate::pool::{Pool, WarmChannel};
@@ -25,6 +26,9 @@ use crate::waiting::Waiting;
 /// How long a session whose application stands may wait for a data channel.
 const CHANNEL_WAIT_MAX: Duration = GREETING_MAX;
 
+/// Ends in order wake nobody: at the latest after this time they are heard of.
+const HEARD_EVERY: Duration = Duration::from_secs(1);
+
 /// All sessions under way.
 #[derive(Debug)]
 pub(super) struct Sessions {
@@ -33,8 +37,9 @@ pub(super) struct Sessions {
     opening: HashMap<u64, Session>,
     /// Those that wait for their first channel, the one that came first in front.
     queue: VecDeque<Queued>,
-    /// Those that are to go on on another channel than they have.
-    succession: Succession,
+    /// The tokens of those that are to go on on another channel, the one that asked first in front. Some have
+    /// ended meanwhile.
+    wanting: VecDeque<u64>,
     carried: HashMap<u64, Carried>,
     /// The tokens of those.
     by_id: HashMap<[u8; 16], u64>,
@@ -42,6 +47,8 @@ pub(super) struct Sessions {
     begun: u64,
     /// How many there may be at a time.
     capacity: u32,
+    /// When it was heard last what the data plane has to tell.
+    heard_at: Instant,
 }
 
 #[derive(Debug)]
@@ -56,8 +63,7 @@ struct Queued {
 struct Carried {
     target: Target,
     key: SessionKey,
-    /// Data channels that it has had.
-    channels: u32,
+    channels: Channels,
 }
 
 /// What the edge is told of a session that does not come about.
@@ -86,11 +92,12 @@ impl Sessions {
             mailbox: Mailbox::new()?,
             opening: HashMap::new(),
             queue: VecDeque::new(),
-            succession: Succession::default(),
+            wanting: VecDeque::new(),
             carried: HashMap::new(),
             by_id: HashMap::new(),
             begun: 0,
             capacity,
+            heard_at: Instant::default(),
         })
     }
 
@@ -115,14 +122,14 @@ impl Sessions {
 
     /// Channels that are wanted, and those that will be as soon as applications answer.
     pub(super) fn wanted(&self) -> usize {
-        self.queue.len() + self.succession.wanted() + self.opening.len().min(WARM_MOST)
+        self.queue.len() + self.wanting.len() + self.opening.len().min(WARM_MOST)
     }
 
-    /// When the first of them has waited too long, or is to be looked at again.
+    /// When the first of them has waited too long.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let queued = self.queue.front().map(|queued| queued.until);
-        let again = self.succession.poll_timeout();
-        queued.into_iter().chain(again).min()
+        let heard = (!self.carried.is_empty()).then(|| self.heard_at + HEARD_EVERY);
+        queued.into_iter().chain(heard).min()
     }
 
     /// What carries them, where it can.
@@ -144,6 +151,10 @@ impl Sessions {
         waiting: &mut Waiting,
     ) -> Option<Refused> {
         if self.len() >= self.capacity {
+            // Some may have ended meanwhile.
+            self.hear(now, false);
+        }
+        if self.len() >= self.capacity {
             let detail = format!(
                 "it carries {}, as many as its descriptors, ports and memory allow",
                 self.len()
@@ -157,10 +168,10 @@ impl Sessions {
         self.take_step(now, token, step, waiting)
     }
 
-    /// The edge wants a session to go on on a fresh channel.
-    pub(super) fn succeed(&mut self, now: Instant, session: &[u8; 16]) {
+    /// The edge wants a session to go on on the channel of this number.
+    pub(super) fn succeed(&mut self, session: &[u8; 16], channel: u32) {
         match self.by_id.get(session) {
-            Some(token) => self.succession.ask(now, *token, Asker::Edge),
+            Some(token) => self.want(*token, channel),
             // It ended meanwhile.
             None => log::debug!("a channel is wanted for a session that is not carried"),
         }
@@ -181,15 +192,31 @@ impl Sessions {
                 refused.extend(self.take_step(now, *token, session.turn(now), waiting));
             }
         }
-        for (token, event) in self.mailbox.take() {
+        self.hear(now, ready.contains(&PLANE));
+        refused.extend(self.take_channels(now, pool, waiting));
+        refused
+    }
+
+    /// Hears what the data plane has to tell.
+    fn hear(&mut self, now: Instant, is_readable: bool) {
+        self.heard_at = now;
+        for (token, event) in self.mailbox.take(is_readable) {
             match event {
-                Event::WantsSuccessor => self.succession.ask(now, token, Asker::Plane),
+                Event::WantsSuccessor { channel } => self.want(token, channel),
                 Event::Ended(end) => self.forget(token, &end),
             }
         }
+    }
+
+    /// Gives channels to those that wait for one, and refuses those that wait in vain.
+    pub(super) fn take_channels(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        waiting: &mut Waiting,
+    ) -> Vec<Refused> {
         self.give_channels(now, pool, waiting);
-        refused.extend(self.give_up(now, pool));
-        refused
+        self.give_up(now, pool)
     }
 
     /// Ends all of them without another byte on a data channel.
@@ -199,7 +226,7 @@ impl Sessions {
             drop(session);
         }
         self.queue.clear();
-        self.succession.clear();
+        self.wanting.clear();
         // The plane tells of each that it ended.
         self.plane.abandon_all();
     }
@@ -235,11 +262,13 @@ impl Sessions {
 
     /// Gives warm channels to those that wait: first to those that cannot go on without.
     fn give_channels(&mut self, now: Instant, pool: &mut Pool, waiting: &mut Waiting) {
-        while let Some(token) = self.succession.next(now) {
-            let Some(channel) = pool.take(now, waiting) else {
-                return;
+        while let Some(token) = self.wanting.pop_front() {
+            let Some(carried) = self.carried.get_mut(&token) else {
+                continue;
             };
-            self.give_successor(now, token, channel);
+            if !carried.succeed(&self.plane, || pool.take(now, waiting)) {
+                return self.wanting.push_front(token);
+            }
         }
         while !self.queue.is_empty() {
             let Some(channel) = pool.take(now, waiting) else {
@@ -272,30 +301,32 @@ impl Sessions {
             channel,
             first: Vec::new(),
             limit: None,
-            tell: Box::new(move |event| slot.send((token, event))),
+            tell: Box::new(move |event| match event {
+                // It only has to be written down.
+                Event::Ended(End { broken: None, .. }) => slot.leave((token, event)),
+                event => slot.send((token, event)),
+            }),
         });
         self.by_id.insert(target.session, token);
         let carried = Carried {
             target,
             key,
-            channels: 1,
+            channels: Channels::first(),
         };
         self.carried.insert(token, carried);
     }
 
-    /// If the channel is over, the session takes the next one.
-    fn give_successor(&mut self, now: Instant, token: u64, channel: WarmChannel) {
+    /// One end of a session wants the channel of this number.
+    fn want(&mut self, token: u64, number: u32) {
         let Some(carried) = self.carried.get_mut(&token) else {
-            return self.succession.forget(token);
+            return;
         };
-        match channel.attach(carried.target.session, carried.channels) {
-            Ok(channel) => {
-                carried.channels += 1;
-                log::debug!("{} goes on on channel {}", carried.target, carried.channels);
-                self.plane.succeed(carried.key, channel);
-                self.succession.done(now, token);
+        match carried.channels.ask(number) {
+            Wish::New => self.wanting.push_back(token),
+            Wish::Known => {}
+            Wish::TooEarly => {
+                log::debug!("{}: nobody can want channel {number} yet", carried.target)
             }
-            Err(error) => log::debug!("a warm data channel is of no use: {error}"),
         }
     }
 
@@ -332,8 +363,28 @@ impl Sessions {
         if self.by_id.get(&target.session) == Some(&token) {
             self.by_id.remove(&target.session);
         }
-        self.succession.forget(token);
         log_ended(&target, end);
+    }
+}
+
+impl Carried {
+    /// Has it go on on the first of the warm channels that is of use, if it still wants one; false if there is
+    /// none.
+    fn succeed(&mut self, plane: &Plane, mut warm: impl FnMut() -> Option<WarmChannel>) -> bool {
+        while let Some(number) = self.channels.wanted() {
+            let Some(channel) = warm() else {
+                return false;
+            };
+            match channel.attach(self.target.session, number) {
+                Ok(channel) => {
+                    log::debug!("{} goes on on channel {number}", self.target);
+                    plane.succeed(self.key, channel);
+                    self.channels.give();
+                }
+                Err(error) => log::debug!("a warm data channel is of no use: {error}"),
+            }
+        }
+        true
     }
 }
 

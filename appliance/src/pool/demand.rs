@@ -18,6 +18,9 @@ pub const WARM_MOST: usize = 256;
 /// Channels that are dialled at a time: a crowd of handshakes would hold up the control channel, which
 /// shares their thread (0.2 ms each), and fill the edge's queue of new connections.
 pub const DIALLING_MAX: usize = 64;
+/// Channels that were taken are replaced some at a time, and not while sessions are being opened, as long as
+/// there are enough for those that come meanwhile: after a pause of this length, or when half of them are gone.
+const PAUSE: Duration = Duration::from_millis(20);
 /// The youngest age at which a warm channel is retired; the oldest is [`WARM_RETIRED`].
 const RETIRED_MIN: Duration = Duration::from_secs(60);
 /// A channel that waited so long has shown that the edge means it.
@@ -52,6 +55,9 @@ pub struct Demand {
     failed_at: Instant,
     /// Whether that was the last thing that happened: then one channel is tried, and no crowd.
     is_in_doubt: bool,
+    arrived_at: Instant,
+    /// Some are missing and are dialled after the pause.
+    is_pausing: bool,
     seed: u64,
 }
 
@@ -66,6 +72,8 @@ impl Demand {
             retry_at: None,
             failed_at: Instant::from_micros(0),
             is_in_doubt: false,
+            arrived_at: Instant::from_micros(0),
+            is_pausing: false,
             seed: !seed,
         }
     }
@@ -73,6 +81,7 @@ impl Demand {
     /// A session wants a channel.
     pub fn arrived(&mut self, now: Instant) {
         self.arrivals.add(now);
+        self.arrived_at = now;
     }
 
     /// A channel that was dialled since `began` is warm. When it is to be retired: at an age of its own,
@@ -122,11 +131,22 @@ impl Demand {
     /// How many channels are to be kept warm.
     #[must_use]
     pub fn size(&mut self, now: Instant) -> usize {
-        let dial_ms = self.dial_time.map_or(0, |time| time.as_millis());
-        let come_while_dialling = (u128::from(self.arrivals.recent(now)) * dial_ms)
-            .div_ceil(Arrivals::WINDOW.as_millis());
-        let size = usize::try_from(2 * come_while_dialling).unwrap_or(WARM_MOST);
+        let size = self.come_while_dialling(now).saturating_mul(2);
         size.clamp(WARM_MIN, WARM_MOST)
+    }
+
+    /// How many must not be missing for long.
+    fn least(&mut self, now: Instant) -> usize {
+        let size = self.size(now);
+        let come = self.come_while_dialling(now);
+        (size / 2).max(come.saturating_add(come / 2).min(size))
+    }
+
+    fn come_while_dialling(&mut self, now: Instant) -> usize {
+        let dial_ms = self.dial_time.map_or(0, |time| time.as_millis());
+        let come = (u128::from(self.arrivals.recent(now)) * dial_ms)
+            .div_ceil(Arrivals::WINDOW.as_millis());
+        usize::try_from(come).unwrap_or(WARM_MOST)
     }
 
     /// How many channels are to be dialled now.
@@ -136,16 +156,24 @@ impl Demand {
             return 0;
         }
         self.retry_at = None;
-        let wanted = self.size(now).min(stock.room) + stock.queued;
-        let missing = wanted.saturating_sub(stock.warm + stock.dialling);
+        let there = stock.warm + stock.dialling;
+        let missing_of =
+            |wanted: usize| (wanted.min(stock.room) + stock.queued).saturating_sub(there);
+        let missing = missing_of(self.size(now));
+        let is_urgent = missing_of(self.least(now)) > 0;
+        self.is_pausing = missing > 0 && !is_urgent && now < self.arrived_at + PAUSE;
+        if self.is_pausing {
+            return 0;
+        }
         let at_a_time = if self.is_in_doubt { 1 } else { DIALLING_MAX };
         missing.min(at_a_time.saturating_sub(stock.dialling))
     }
 
     /// When [`Self::dials`] may say more than it did, though nothing happens.
     #[must_use]
-    pub const fn poll_timeout(&self) -> Option<Instant> {
-        self.retry_at
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let pause = self.is_pausing.then(|| self.arrived_at + PAUSE);
+        self.retry_at.or(pause)
     }
 }
 

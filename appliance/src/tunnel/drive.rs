@@ -104,21 +104,28 @@ pub(super) fn send(
     stream.flush().map_err(TunnelError::Tls)
 }
 
-/// Hands over what the edge sent, until a look at the socket yields nothing more.
+/// Hands over what the edge sent, until the socket has nothing more.
 fn receive(
     stream: &mut TlsStream,
     mut take: impl FnMut(&[u8]) -> Result<(), ProtocolError>,
 ) -> Result<(), TunnelError> {
     let mut buffer = [0; 4096];
     loop {
-        stream.turn().map_err(TunnelError::Tls)?;
-        let len = stream
-            .read(&mut buffer)
-            .map_err(|error| TunnelError::Tls(TlsError::Io(error)))?;
-        if len == 0 {
+        let may_have_more = stream.turn().map_err(TunnelError::Tls)?;
+        let mut has_taken = false;
+        loop {
+            let len = stream
+                .read(&mut buffer)
+                .map_err(|error| TunnelError::Tls(TlsError::Io(error)))?;
+            if len == 0 {
+                break;
+            }
+            has_taken = true;
+            take(&buffer[..len]).map_err(TunnelError::Protocol)?;
+        }
+        if !(may_have_more && has_taken) {
             break;
         }
-        take(&buffer[..len]).map_err(TunnelError::Protocol)?;
     }
     if stream.end().is_some() {
         Err(TunnelError::Closed)

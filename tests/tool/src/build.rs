@@ -96,6 +96,12 @@ pub fn release(packages: &[&str]) -> Result<PathBuf, Failed> {
 /// wherever it is built. In cargo's encoded form, since a path may contain a space.
 fn rustflags() -> String {
     let mut flags = vec!["-C".to_owned(), "target-feature=+crt-static".to_owned()];
+    // Without it the crate getrandom looks for the system call by a weak symbol, which a static program does
+    // not have, and reads /dev/urandom: a file that the processes need not see.
+    flags.extend([
+        "--cfg".to_owned(),
+        "getrandom_backend=\"linux_getrandom\"".to_owned(),
+    ]);
     let mut remap = |from: &Path, to: &str| {
         flags.push(format!("--remap-path-prefix={}={to}", from.display()));
     };

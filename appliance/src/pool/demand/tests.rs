@@ -127,6 +127,32 @@ fn a_steady_stream_of_sessions_never_waits_once_the_pool_has_seen_it() {
 }
 
 #[test]
+fn taken_channels_are_replaced_half_of_them_at_a_time_or_all_after_a_pause() {
+    let mut machine = Machine::new(5 * MS);
+    for _ in 0..100 {
+        machine.step();
+    }
+    let dialled = machine.dialled;
+    for taken in 1..=WARM_MIN / 2 {
+        machine.arrive();
+        assert_eq!((machine.dial_some(), taken), (0, taken));
+    }
+    let pause = machine.demand.poll_timeout().unwrap();
+    assert_eq!(pause, machine.now + PAUSE);
+    machine.arrive();
+    assert_eq!(machine.dial_some(), WARM_MIN / 2 + 1);
+    for _ in 0..10 {
+        machine.step();
+    }
+    machine.arrive();
+    assert_eq!(machine.dial_some(), 0);
+    machine.now = machine.demand.poll_timeout().unwrap();
+    assert_eq!(machine.dial_some(), 1);
+    assert_eq!(machine.demand.poll_timeout(), None);
+    assert_eq!(machine.dialled, dialled + WARM_MIN / 2 + 2);
+}
+
+#[test]
 fn a_thousand_at_once_are_all_served_by_a_bounded_number_of_dials_at_a_time() {
     let mut machine = Machine::new(50 * MS);
     machine.step();
