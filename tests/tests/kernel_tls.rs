@@ -61,9 +61,11 @@ cases! {
     fn a_data_plane_carries_many_sessions_by_the_kernel();
     fn a_direction_continues_on_the_next_channel();
     fn a_key_update_ends_the_session_and_says_why();
+    fn a_partly_sent_record_is_not_lost_when_the_socket_is_closed();
     fn a_peer_that_vanishes_is_a_truncation();
     fn a_reader_that_does_not_read_stalls_the_writer_and_loses_nothing();
     fn a_reset_of_either_side_is_told_apart();
+    fn a_second_set_of_keys_is_refused_and_the_first_goes_on();
     fn a_slow_reader_gets_the_last_byte_after_the_socket_is_closed();
     fn alerts_end_a_session_by_their_description();
     fn both_engines_are_tried_and_the_faster_is_chosen();

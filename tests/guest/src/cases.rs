@@ -63,6 +63,10 @@ pub const ALL: &[Case] = &[
         "a-slow-reader-gets-the-last-byte-after-the-socket-is-closed",
         ends::slow_reader_at_the_end,
     ),
+    case(
+        "a-partly-sent-record-is-not-lost-when-the-socket-is-closed",
+        ends::partly_sent_records,
+    ),
     case("a-direction-continues-on-the-next-channel", ends::continues),
     case(
         "a-continuation-ends-neither-direction-of-the-plain-socket",
@@ -72,6 +76,10 @@ pub const ALL: &[Case] = &[
     case(
         "a-key-update-ends-the-session-and-says-why",
         control::key_update,
+    ),
+    case(
+        "a-second-set-of-keys-is-refused-and-the-first-goes-on",
+        control::second_keys,
     ),
     case(
         "what-is-no-record-or-a-forged-one-is-refused",

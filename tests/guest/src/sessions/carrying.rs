@@ -133,7 +133,7 @@ fn with_pipes_left(count: usize) {
 pub fn first_bytes_and_limit() {
     let (mut side, application, mut peer) = kernel_side();
     side.outward.preload(bytes(65_536));
-    side.outward.limit(100_000);
+    side.outward.course().limit(100_000);
     let side = side.spawn();
     let writer = std::thread::spawn(move || {
         write_and_end(&application, &bytes(900_000));
@@ -144,8 +144,8 @@ pub fn first_bytes_and_limit() {
     let expected = [bytes(65_536), bytes(100_000)].concat();
     assert_same(&data, &expected);
     assert_eq!(alert, 0);
-    let ended = side.join().unwrap();
-    assert_eq!(ended.side.outward.limit_left(), Some(0));
+    let mut ended = side.join().unwrap();
+    assert_eq!(ended.side.outward.course().limit_left(), Some(0));
     assert_eq!(ended.in_order(), (165_536, 0));
     assert!(read_to_end(&writer.join().unwrap()).is_empty());
 }

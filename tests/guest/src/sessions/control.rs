@@ -1,13 +1,15 @@
 //! Records that are no data, and what is no record.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::thread;
 
 use splice_core::channel::ALERT_REFUSED;
+use splice_core::engine::Broken;
 use splice_core::record::Content;
 
-use super::bytes;
+use super::line::{read_exactly, read_to_end, write_and_end};
 use super::peer::{Peer, kernel_side};
+use super::{assert_same, bytes};
 
 /// How a session ends by what its peer does. Its sockets are reset then, and the peer may learn it so.
 fn breaks_by(act: impl FnOnce(&mut Peer) + Send) -> String {
@@ -32,13 +34,35 @@ pub fn alerts() {
     assert!(breaks_by(of_three).starts_with("BadRecord"));
 }
 
-/// A kernel that cannot change keys says so, rather than that a record was forged.
+/// A kernel that cannot change keys says so, rather than that a record was forged; and what came under the
+/// keys that it has, it delivers.
 pub fn key_update() {
-    let updated = breaks_by(|peer| {
-        peer.update_keys();
-        peer.send_data(&bytes(1000));
-    });
-    assert_eq!(updated, "CannotRekey");
+    let (side, application, mut peer) = kernel_side();
+    let side = side.spawn();
+    peer.send_data(&bytes(40_000));
+    peer.update_keys();
+    peer.send_data(&bytes(1000));
+    let broken = side.join().unwrap().broken();
+    assert!(matches!(broken, Broken::CannotRekey), "{broken:?}");
+    assert_same(&read_exactly(&application, 40_000), &bytes(40_000));
+    let after = (&application).read(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(after, Err(ErrorKind::ConnectionReset));
+}
+
+/// Keys that the kernel does not take change nothing: every byte goes on under those that it has.
+pub fn second_keys() {
+    let (mut side, application, mut peer) = kernel_side();
+    assert!(!side.offer_next_keys(), "this kernel changes keys");
+    let side = side.spawn();
+    peer.send_data(&bytes(40_000));
+    assert_same(&read_exactly(&application, 40_000), &bytes(40_000));
+    write_and_end(&application, &bytes(300_000));
+    let (data, alert, _) = peer.receive_all();
+    assert_same(&data, &bytes(300_000));
+    assert_eq!(alert, 0);
+    peer.alert(0);
+    assert!(read_to_end(&application).is_empty());
+    assert_eq!(side.join().unwrap().in_order(), (300_000, 40_000));
 }
 
 /// What was changed on the way, and what is no record of TLS 1.3.

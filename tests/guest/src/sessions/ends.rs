@@ -1,11 +1,13 @@
 //! Ends in order, parts of a session, resets.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use rustix::net::sockopt::{set_socket_linger, set_socket_send_buffer_size};
+use rustix::net::sockopt::{
+    set_socket_linger, set_socket_recv_buffer_size, set_socket_send_buffer_size,
+};
 use splice_core::channel::ALERT_CONTINUES;
 use splice_core::engine::{Broken, Engine, Progress};
 use splice_core::loopback::{self, Trust};
@@ -129,6 +131,48 @@ pub fn slow_reader_at_the_end() {
         assert!(peer.receive().is_none());
     }
 }
+
+/// A peer with a window of a few kilobytes begins to read when everything was written, and the socket is
+/// closed as soon as the end was sent. Records leave in many parts, each of which a thread of the kernel's
+/// pushes on when the last was read; the session is more urgent than that thread, so it finds room for its
+/// end before the rest of its last record has gone. What TCP has not taken by the close is lost.
+pub fn partly_sent_records() {
+    for len in (20_000..100_000).step_by(9_999) {
+        let (near, far) = Trust::new(None).channels_over(narrow_sockets());
+        let mut peer = Peer::new(far);
+        let (application, plain) = sockets();
+        let mut side = Side::new(plain, near, (Engine::Kernel, Engine::Kernel));
+        side.urgency = 20;
+        let side = side.spawn();
+        peer.alert(0);
+        write_and_end(&application, &bytes(len));
+        let ended = thread::spawn(move || side.join().unwrap().in_order());
+        let (data, alert, _) = peer.receive_all();
+        assert_same(&data, &bytes(len));
+        assert_eq!(alert, 0);
+        assert!(peer.receive().is_none());
+        assert_eq!(ended.join().unwrap(), (len as u64, 0));
+        assert!(read_to_end(&application).is_empty());
+    }
+}
+
+/// Two connected sockets: what the first sends goes out in segments of half the other's tiny window, few at
+/// a time, because each of them takes much of the little room for what is sent.
+fn narrow_sockets() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    // Before the connection is made: a window that was once larger is remembered.
+    set_socket_recv_buffer_size(&listener, NARROW).unwrap();
+    let dialling = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (accepting, _) = listener.accept().unwrap();
+    set_socket_send_buffer_size(&dialling, NARROW).unwrap();
+    for socket in [&dialling, &accepting] {
+        socket.set_nodelay(true).unwrap();
+    }
+    (dialling, accepting)
+}
+
+/// Bytes, which the kernel doubles: as little as makes progress without waiting for time to pass.
+const NARROW: usize = 4096;
 
 /// A direction leaves its channel in the middle, says so, and goes on with the successor's first byte.
 pub fn continues() {

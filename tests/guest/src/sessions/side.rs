@@ -8,7 +8,7 @@ use std::time::Duration;
 use splice_core::buffers::Buffers;
 use splice_core::buffers::pipes::Pipe;
 use splice_core::channel::{Channel, Rekey};
-use splice_core::engine::{self, Broken, Engine, Flow, Inward, Outward, Progress};
+use splice_core::engine::{self, Broken, Engine, Flow, Inward, Outward, Progress, kernel};
 use splice_core::reactor::{self, Interest, Reactor};
 
 use super::STEP_MAX;
@@ -39,6 +39,8 @@ pub struct Side {
     pub carried: (u64, u64),
     /// How long it may wait for something to happen.
     pub patience: Duration,
+    /// By how much its thread is less nice than the kernel's own, which it then runs before.
+    pub urgency: i32,
 }
 
 /// What is known of a socket.
@@ -81,6 +83,7 @@ impl Side {
             leave_after: None,
             carried: (0, 0),
             patience: STEP_MAX,
+            urgency: 0,
         }
     }
 
@@ -91,9 +94,17 @@ impl Side {
         self
     }
 
+    /// Offers the kernel the keys after the present ones, for both directions. Whether it took any.
+    pub fn offer_next_keys(&mut self) -> bool {
+        let (outward, inward) = (self.rekey.next_outward(), self.rekey.next_inward());
+        kernel::Outward::install(&self.channel, &outward.unwrap()).is_some()
+            || kernel::Inward::install(&self.channel, &inward.unwrap()).is_some()
+    }
+
     /// Carries until both directions are over.
     pub fn spawn(mut self) -> JoinHandle<Ended> {
         thread::spawn(move || {
+            rustix::process::nice(-self.urgency).unwrap();
             let result = self.run();
             Ended { side: self, result }
         })
@@ -122,7 +133,7 @@ impl Side {
             .leave_after
             .is_some_and(|after| self.carried.0 >= after)
         {
-            self.outward.leave();
+            self.outward.course().leave();
         }
         let progress = self.outward.turn(&mut Flow {
             source: self.plain.as_fd(),
