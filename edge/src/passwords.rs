@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::password_hash::{Output, PasswordHash, PasswordHasher as _, Salt, SaltString};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use ring::{hmac, rand};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::Error;
 use crate::store::Store;
@@ -69,6 +69,8 @@ pub(crate) struct Passwords {
     memory_key: hmac::Key,
     remembered: Mutex<HashMap<[u8; 32], Instant>>,
     hashing: Arc<Semaphore>,
+    /// Used with a permit of `hashing` only, so there are never more than [`HASHING_MAX`].
+    buffers: Arc<Buffers>,
     /// Hash that no password has; checked for users that do not exist, so that a guesser cannot
     /// tell them by the time it takes.
     nobody: String,
@@ -91,6 +93,7 @@ impl Passwords {
             memory_key,
             remembered: Mutex::default(),
             hashing,
+            buffers: Arc::default(),
             nobody,
         })
     }
@@ -124,9 +127,11 @@ impl Passwords {
         if self.remembers(&tag) {
             return Ok(exists);
         }
+        let buffers = Arc::clone(&self.buffers);
         let right = tokio::task::spawn_blocking(move || {
+            // Dropped last: whoever gets the permit next finds the buffer given back.
             let _permit = permit;
-            verify(&stored, &password)
+            verify(&stored, &password, &buffers)
         });
         let right = right.await.map_err(panicked)? && exists;
         if right {
@@ -172,12 +177,86 @@ impl Passwords {
     }
 }
 
-fn verify(stored: &str, password: &str) -> bool {
-    PasswordHash::new(stored).is_ok_and(|hash| {
-        Argon2::default()
-            .verify_password(password.as_bytes(), &hash)
-            .is_ok()
-    })
+/// Memory to hash in, kept from one hash to the next. Allocated for every hash it would stay behind
+/// in the allocator's arena of each blocking thread that ever hashed.
+#[derive(Default)]
+struct Buffers {
+    /// Those not in use, of [`COST`]'s size and wiped.
+    idle: Mutex<Vec<Vec<Block>>>,
+    #[cfg(test)]
+    allocated: std::sync::atomic::AtomicUsize,
+}
+
+impl Buffers {
+    /// Lends `work` at least `blocks` blocks, and wipes them afterwards. `None` if there is no
+    /// memory for so many.
+    fn lend<T>(&self, blocks: usize, work: impl FnOnce(&mut [Block]) -> T) -> Option<T> {
+        let kept = blocks <= COST.block_count();
+        // A larger one is rare and goes again: no user added here has it.
+        let idle = if kept { self.idle().pop() } else { None };
+        let mut buffer = match idle {
+            Some(buffer) => buffer,
+            None => self.allocate(blocks.max(COST.block_count()))?,
+        };
+        let lent = &mut buffer[..blocks];
+        let done = work(lent);
+        lent.iter_mut().zeroize();
+        if kept {
+            self.idle().push(buffer);
+        }
+        Some(done)
+    }
+
+    fn allocate(&self, blocks: usize) -> Option<Vec<Block>> {
+        // The number may come from a stored hash: too large a one is refused, not died of.
+        let mut buffer = Vec::new();
+        buffer.try_reserve_exact(blocks).ok()?;
+        buffer.resize(blocks, Block::new());
+        #[cfg(test)]
+        self.allocated
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Some(buffer)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Vec<Block>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the password is the one of the stored hash, whatever that one's parameters are.
+fn verify(stored: &str, password: &str, buffers: &Buffers) -> bool {
+    let Ok(stored) = PasswordHash::new(stored) else {
+        return false;
+    };
+    let Some(expected) = stored.hash else {
+        return false;
+    };
+    // Outputs are compared in constant time.
+    computed(&stored, expected.len(), password, buffers).is_some_and(|output| output == expected)
+}
+
+/// What the password hashes to with a stored hash's algorithm, parameters and salt. The same as
+/// `PasswordVerifier` computes, which cannot be given memory.
+fn computed(
+    stored: &PasswordHash<'_>,
+    output_len: usize,
+    password: &str,
+    buffers: &Buffers,
+) -> Option<Output> {
+    let algorithm = Algorithm::try_from(stored.algorithm).ok()?;
+    let version = stored.version.map(Version::try_from).transpose().ok()?;
+    let params = Params::try_from(stored).ok()?;
+    let mut salt = [0; Salt::MAX_LENGTH];
+    let salt = stored.salt?.decode_b64(&mut salt).ok()?;
+    let blocks = params.block_count();
+    let argon = Argon2::new(algorithm, version.unwrap_or_default(), params);
+    let output = buffers.lend(blocks, |memory| {
+        Output::init_with(output_len, |output| {
+            argon.hash_password_into_with_memory(password.as_bytes(), salt, output, memory)?;
+            Ok(())
+        })
+    })?;
+    output.ok()
 }
 
 #[cfg(test)]
@@ -188,9 +267,85 @@ mod tests {
     fn a_password_fits_its_hash_and_no_other() {
         let hash = hash("correct horse", cheap()).unwrap();
         assert!(hash.starts_with("$argon2id$"), "{hash}");
-        assert!(verify(&hash, "correct horse"));
-        assert!(!verify(&hash, "correct horsf"));
-        assert!(!verify("not a hash", "correct horse"));
+        let buffers = Buffers::default();
+        assert!(verify(&hash, "correct horse", &buffers));
+        assert!(!verify(&hash, "correct horsf", &buffers));
+        assert!(!verify("not a hash", "correct horse", &buffers));
+    }
+
+    #[test]
+    fn hashes_of_any_parameters_verify_in_the_same_memory() {
+        let buffers = Buffers::default();
+        let larger = Params::new(COST.m_cost() + 100, 1, 3, None).unwrap();
+        let longer = Params::new(1027, 3, 4, Some(64)).unwrap();
+        for cost in [COST, cheap(), longer, larger, COST] {
+            let hash = hash("correct horse", cost).unwrap();
+            assert!(verify(&hash, "correct horse", &buffers), "{hash}");
+            assert!(!verify(&hash, "correct horsf", &buffers), "{hash}");
+        }
+        let wiped = |buffer: &Vec<Block>| buffer.iter().all(|block| block.as_ref() == [0; 128]);
+        assert!(buffers.idle().iter().all(wiped));
+        // One that is kept, and one for each check of the larger hash.
+        assert_eq!(buffers.idle().len(), 1);
+        assert_eq!(buffers.allocated.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn hashes_made_elsewhere_verify() {
+        // From the tests of the reference implementation, github.com/P-H-C/phc-winner-argon2.
+        for stored in [
+            REFERENCE
+        ] {
+            let buffers = Buffers::default();
+            assert!(verify(stored, "password", &buffers), "{stored}");
+            assert!(!verify(stored, "passwore", &buffers), "{stored}");
+        }
+    }
+
+    #[test]
+    fn hashes_that_cannot_be_computed_fit_no_password() {
+        let buffers = Buffers::default();
+        let good = hash("correct horse", cheap()).unwrap();
+        assert!(good.contains("$argon2id$v=19$m=8,t=1,p=1$"), "{good}");
+        for (from, to) in [
+            ("argon2id", "scrypt"),
+            ("v=19", "v=18"),
+            ("m=8", "m=7"),
+            ("m=8", "m=4294967295"),
+            ("t=1", "t=0"),
+            ("p=1", "p=2"),
+            ("p=1", "p=1,x=1"),
+        ] {
+            let bad = good.replace(from, to);
+            assert!(!verify(&bad, "correct horse", &buffers), "{bad}");
+        }
+        let (unfinished, _) = good.rsplit_once('$').unwrap();
+        assert!(!verify(unfinished, "correct horse", &buffers));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_crowd_of_guesses_is_hashed_in_a_few_buffers() {
+        let store = Store::in_memory(audit_key()).unwrap();
+        let password_hash = hash("correct horse", cheap()).unwrap();
+        let user = NewUser {
+            name: "ann",
+            password_hash: &password_hash,
+            applications: &[],
+        };
+        store.add_user(&user, NOW).unwrap();
+        let passwords = Arc::new(Passwords::new(Arc::new(store)).unwrap());
+        let mut checks = tokio::task::JoinSet::new();
+        for guess in 0..100 {
+            let passwords = Arc::clone(&passwords);
+            let guess = Zeroizing::new(format!("guess {guess}"));
+            checks.spawn(async move { passwords.is_right("ann", guess).await.unwrap() });
+        }
+        assert!(checks.join_all().await.iter().all(|right| !right));
+        let allocated = passwords.buffers.allocated.load(Ordering::Relaxed);
+        assert!((1..=HASHING_MAX).contains(&allocated), "{allocated}");
+        assert_eq!(passwords.buffers.idle().len(), allocated);
+        let right = Zeroizing::new("correct horse".to_owned());
+        assert!(passwords.is_right("ann", right).await.unwrap());
     }
 
     #[test]

@@ -23,6 +23,7 @@ const DEATH_TIME_MAX: Duration = Duration::from_secs(10);
 /// parent-death signal when the *thread* that forked ends, so it must live as long as the program.
 #[derive(Debug)]
 pub struct Child {
+    pid: Pid,
     pidfd: OwnedFd,
     stdout: Option<ChildStdout>,
     exit: Arc<Exit>,
@@ -52,7 +53,8 @@ impl Child {
                 match spawn(&mut command) {
                     Ok((mut child, pidfd)) => {
                         // A closed channel means that the starter died; the child is waited for still.
-                        let _ = sender.send(Ok((pidfd, child.stdout.take())));
+                        let _ =
+                            sender.send(Ok((Pid::from_child(&child), pidfd, child.stdout.take())));
                         if let Ok(status) = child.wait() {
                             exit_of_waiter.set(status);
                         }
@@ -65,12 +67,19 @@ impl Child {
         let started = started
             .recv()
             .unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()));
-        let (pidfd, stdout) = started?;
+        let (pid, pidfd, stdout) = started?;
         Ok(Self {
+            pid,
             pidfd,
             stdout,
             exit,
         })
+    }
+
+    /// The program's process, for looking at what it uses. Signals go by [`Self::kill`] and
+    /// [`Self::terminate`], which can hit nobody else.
+    pub const fn pid(&self) -> Pid {
+        self.pid
     }
 
     /// The program's standard output, once, when it was configured as a pipe.

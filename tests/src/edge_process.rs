@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use qemu::child::Child;
+use rustix::process::Pid;
 use serde_json::Value;
 
 use crate::folders;
@@ -34,6 +35,8 @@ const UNKNOWN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFI
 pub struct Place {
     /// The command that starts it there, before its own: `nsenter` with its options, for instance.
     pub before: Vec<OsString>,
+    /// The name in its certificate, by which connectors know it.
+    pub name: String,
     /// Where connectors are to reach it, `address:port`.
     pub control: String,
     /// Where users are to reach it, `address:port`.
@@ -44,6 +47,7 @@ impl Default for Place {
     fn default() -> Self {
         Self {
             before: Vec::new(),
+            name: EDGE_NAME.to_owned(),
             control: ANY_PORT.to_owned(),
             proxy: ANY_PORT.to_owned(),
         }
@@ -128,7 +132,7 @@ impl EdgeProcess {
             proxy: UNKNOWN,
             clock,
         };
-        edge.admin(&["init", "--name", EDGE_NAME])?;
+        edge.admin(&["init", "--name", &place.name])?;
         let (child, control, proxy) = edge.spawn(&place.control, &place.proxy)?;
         (edge.child, edge.control, edge.proxy) = (Some(child), control, proxy);
         Ok(edge)
@@ -142,6 +146,11 @@ impl EdgeProcess {
     /// Where users reach it on the host: an HTTP proxy.
     pub fn proxy(&self) -> SocketAddr {
         self.proxy
+    }
+
+    /// Its process; `None` while it does not run.
+    pub fn pid(&self) -> Option<Pid> {
+        self.child.as_ref().map(Child::pid)
     }
 
     /// Kills it without warning (SIGKILL).

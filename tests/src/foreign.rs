@@ -118,6 +118,7 @@ impl ForeignLab {
             before: namespace.enter(),
             control: "[::]:443".to_owned(),
             proxy: USERS_PROXY.to_owned(),
+            ..Place::default()
         };
         let edge = EdgeProcess::start_at(&folder.join("edge"), place)?;
         let password = furnish(&edge)?;

@@ -90,7 +90,7 @@ pub struct End {
 
 /// A session to be carried.
 pub struct NewSession {
-    /// The socket without TLS; non-blocking.
+    /// The socket without TLS; non-blocking. From here on it is reset if the process is killed.
     pub plain: TcpStream,
     /// The data channel.
     pub channel: Channel,

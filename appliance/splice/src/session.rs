@@ -28,7 +28,7 @@ mod side;
 mod turns;
 
 use direction::{At, Direction};
-pub(crate) use side::reset_on_close;
+pub use side::reset_on_close;
 use side::{Link, Side};
 
 /// Payload bytes that a session moves in one turn, both directions together, before others get theirs.
@@ -94,7 +94,7 @@ impl Session {
     pub(crate) fn new(key: u64, new: NewSession, now: Instant) -> (Self, Vec<u8>) {
         let session = Self {
             key,
-            plain: Side::new(new.plain),
+            plain: Side::plain(new.plain),
             links: vec![Link::new(0, new.channel)],
             outward: Direction::new(now),
             inward: Direction::new(now),

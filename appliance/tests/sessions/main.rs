@@ -13,6 +13,8 @@ mod machine;
 #[path = "../common/partition.rs"]
 mod partition;
 
+mod half_close;
+
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};

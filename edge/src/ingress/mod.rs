@@ -15,6 +15,7 @@ use connector_proto::message::SessionRefusal;
 use connector_proto::time::UnixSeconds;
 use log::{error, info};
 use splice_core::channel::Channel;
+use splice_core::session::reset_on_close;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -321,6 +322,8 @@ async fn go_on(
         slot,
         channel,
     } = session;
+    // What he hears from here on is the application's: if this process is killed it is cut, not ended.
+    reset_on_close(&user);
     let (first, upload) = match form {
         Form::Connect => {
             let greeting = b"HTTP/1.1 200 Connected\r\n\r\n";

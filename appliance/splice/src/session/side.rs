@@ -23,6 +23,7 @@ pub(super) struct Side {
     /// The peer sends no more; sticky, because no edge will tell it again.
     ended: bool,
     failed: bool,
+    is_reset_by_default: bool,
 }
 
 impl Side {
@@ -34,6 +35,17 @@ impl Side {
             writable: false,
             ended: false,
             failed: false,
+            is_reset_by_default: false,
+        }
+    }
+
+    /// The socket without TLS. Its peer cannot tell a part from the whole, so if this process is killed the
+    /// system is to reset it, and not to end it in order.
+    pub(super) fn plain(socket: TcpStream) -> Self {
+        reset_on_close(&socket);
+        Self {
+            is_reset_by_default: true,
+            ..Self::new(socket)
         }
     }
 
@@ -67,14 +79,16 @@ impl Side {
         if let Some(watched) = self.watched {
             reactor.forget(watched);
         }
-        if is_reset {
-            reset_on_close(&self.socket);
+        if is_reset != self.is_reset_by_default {
+            // This fails on nothing that is a socket.
+            let _ = set_socket_linger(&self.socket, is_reset.then_some(Duration::ZERO));
         }
     }
 }
 
-/// Has the socket's close throw away what was not sent, and send RST.
-pub(crate) fn reset_on_close(socket: &TcpStream) {
+/// Has the socket's close throw away what was not sent, and send RST; also the close of a process that is
+/// killed.
+pub fn reset_on_close(socket: &impl AsFd) {
     // This fails on nothing that is a socket, and then the close is an ordinary one.
     let _ = set_socket_linger(socket, Some(Duration::ZERO));
 }
