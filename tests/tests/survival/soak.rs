@@ -62,9 +62,8 @@ const AT_REST: usize = 1 + 8;
 const RUSH: u64 = 100;
 /// Memory by which a connector may have grown: what it uses up to its busiest moment, and keeps.
 const GROWTH_MAX: u64 = 8 << 20;
-/// The same of an edge: of each thread that ever hashed a password the allocator keeps the 19 MiB of that, and
-/// there are sixteen such arenas on two cores.
-const EDGE_GROWTH_MAX: u64 = 16 * (20 << 20);
+/// The same of the edge, which keeps two buffers of 19 MiB for hashing passwords once it has hashed two at a time.
+const EDGE_GROWTH_MAX: u64 = ((2 * 20) << 20) + GROWTH_MAX;
 
 /// What the two processes use at rest.
 struct Rest {
