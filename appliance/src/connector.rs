@@ -46,6 +46,9 @@ pub use phase::stuck;
 use question::Question;
 use sessions::Sessions;
 
+// Tokens of the parties that there is one of. Each is asked what it waits for before each wait: whatever happens
+// may have changed it. Data channels and sessions have tokens of their own.
+
 /// The token of the tunnel.
 const TUNNEL: u64 = 0;
 /// The token of the question for the time.
@@ -56,8 +59,6 @@ const PLANE: u64 = 2;
 const LOCAL: u64 = 3;
 /// The token of what is due though nothing happens.
 const TIMES: u64 = 4;
-// Their parties are asked what they wait for before each wait: whatever happens may have changed it. Data
-// channels and sessions have tokens of their own.
 
 /// A proxy that asked who is there is tried again, in case it lets the machine pass by now.
 const PROXY_AGAIN: Duration = Duration::from_secs(30);

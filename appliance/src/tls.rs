@@ -9,12 +9,11 @@ use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Duration;
 
 use connector_proto::message::EXPORTER_LABEL;
-use rustix::net::sockopt;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
+use splice_core::session::reset_on_close;
 
 pub use config::{Pinned, enrolment, roots};
 pub use error::TlsError;
@@ -44,13 +43,6 @@ pub enum End {
     CloseNotify,
     /// The connection broke off: data may be missing.
     Truncated,
-}
-
-/// Has a socket's close be a reset: what waits to be sent is lost.
-pub fn reset_on_close(socket: &TcpStream) {
-    if let Err(error) = sockopt::set_socket_linger(socket, Some(Duration::ZERO)) {
-        log::debug!("a connection cannot be reset: {error}");
-    }
 }
 
 impl fmt::Debug for TlsStream {

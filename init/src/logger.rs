@@ -113,8 +113,10 @@ impl Log for StderrLog {
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             let level = record.level().as_str();
+            // Standard error has no buffer: a line in pieces would be a write for each piece.
+            let line = format!("{level} {}\n", record.args());
             // Without PID 1 there is nobody to complain to.
-            let _ = writeln!(std::io::stderr(), "{level} {}", record.args());
+            let _ = std::io::stderr().write_all(line.as_bytes());
         }
     }
 

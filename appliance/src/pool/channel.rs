@@ -10,11 +10,12 @@ use connector_proto::message::CloseCode;
 use connector_proto::time::Instant;
 use splice_core::channel::Channel;
 use splice_core::greeting::{Greeting, GreetingError};
+use splice_core::session::reset_on_close;
 
 use super::Way;
 use crate::interest::{Interest, Watch};
 use crate::reach::{self, Reach, ReachError};
-use crate::tls::{TlsError, reset_on_close};
+use crate::tls::TlsError;
 
 /// A data channel being opened.
 #[derive(Debug)]

@@ -1,12 +1,16 @@
 //! What `sendmsg` and `recvmsg` are lent: pieces of memory, and one control message of a few bytes.
 //!
-//! Nothing here calls the kernel. The tests do to the memory what the kernel does, by the macros of
+//! Nothing but [`receive`] calls the kernel. The tests do to the memory what the kernel does, by the macros of
 //! `cmsg(3)`, so that a checker of pointers (`cargo miri test`) can watch.
 
-#![cfg_attr(test, expect(unsafe_code, reason = "its tests play the kernel"))]
+#![expect(
+    unsafe_code,
+    reason = "rustix knows neither control message; the tests play the kernel"
+)]
 
-use std::io::{IoSlice, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::{offset_of, size_of};
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::ptr;
 
 /// One control message, with the alignment and the padding that `cmsg(3)` asks for.
@@ -32,7 +36,7 @@ impl Control {
     }
 
     /// Room for what the kernel says.
-    pub(crate) const fn room() -> Self {
+    const fn room() -> Self {
         Self::of_byte(0, 0, 0)
     }
 
@@ -44,7 +48,7 @@ impl Control {
     }
 
     /// To receive into these pieces; see [`Self::sending`].
-    pub(crate) const fn receiving(&mut self, pieces: &mut [IoSliceMut<'_>]) -> libc::msghdr {
+    const fn receiving(&mut self, pieces: &mut [IoSliceMut<'_>]) -> libc::msghdr {
         self.message(pieces.as_mut_ptr().cast(), pieces.len())
     }
 
@@ -62,7 +66,7 @@ impl Control {
 
     /// The first `N` bytes of what the kernel has said, if that is a message of this type: `used` is the
     /// message's `msg_controllen` after the call.
-    pub(crate) fn said<const N: usize>(
+    fn said<const N: usize>(
         &self,
         used: usize,
         level: libc::c_int,
@@ -74,6 +78,35 @@ impl Control {
         let data = self.data.first_chunk().copied();
         data.filter(|_| is_there && is_meant)
     }
+}
+
+/// Receives into `pieces`, one after the other, without waiting: how many bytes, and the first `N` bytes of the
+/// control message of this type, if there is one.
+///
+/// # Errors
+/// Those of `recvmsg(2)`.
+pub(crate) fn receive<const N: usize>(
+    socket: impl AsFd,
+    pieces: &mut [IoSliceMut<'_>],
+    level: libc::c_int,
+    message_type: libc::c_int,
+) -> io::Result<(usize, Option<[u8; N]>)> {
+    let mut control = Control::room();
+    let mut message = control.receiving(pieces);
+    // SAFETY: `recvmsg` writes what `message` points to: `pieces`, which borrow their bytes exclusively, and
+    // `control`, of `msg_controllen` bytes. All outlive the call.
+    let received = unsafe {
+        libc::recvmsg(
+            socket.as_fd().as_raw_fd(),
+            &raw mut message,
+            libc::MSG_DONTWAIT,
+        )
+    };
+    let Ok(length) = usize::try_from(received) else {
+        return Err(io::Error::last_os_error());
+    };
+    let said = control.said(message.msg_controllen, level, message_type);
+    Ok((length, said))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, AsRawFd as _};
 
 use zeroize::Zeroizing;
 
-use crate::control_message::Control;
+use crate::control_message::{self, Control};
 
 /// The suites that the kernel may be given, each with TLS 1.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,24 +166,11 @@ pub fn send_record(socket: impl AsFd, record_type: u8, payload: &[u8]) -> io::Re
 /// `EAGAIN` while no record is complete, `EBADMSG` for one that does not open, `EINVAL` and `EMSGSIZE`
 /// for what is no record.
 pub fn receive_record(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Option<(u8, usize)>> {
-    let mut control = Control::room();
     let mut pieces = [IoSliceMut::new(buffer)];
-    let mut message = control.receiving(&mut pieces);
-    // SAFETY: `recvmsg` writes what `message` points to: `buffer`, exclusively ours, of the length that
-    // the piece says, and `control`, of `msg_controllen` bytes. All outlive the call.
-    let received = unsafe {
-        libc::recvmsg(
-            socket.as_fd().as_raw_fd(),
-            &raw mut message,
-            libc::MSG_DONTWAIT,
-        )
-    };
-    let Ok(len) = usize::try_from(received) else {
-        return Err(io::Error::last_os_error());
-    };
+    let (length, said) =
+        control_message::receive(socket, &mut pieces, libc::SOL_TLS, TLS_GET_RECORD_TYPE)?;
     // No record has no type: it is the end.
-    let said = control.said(message.msg_controllen, libc::SOL_TLS, TLS_GET_RECORD_TYPE);
-    Ok(said.map(|[record_type]| (record_type, len)))
+    Ok(said.map(|[record_type]| (record_type, length)))
 }
 
 /// `struct tls12_crypto_info_*` of a suite, which holds bytes alone and so no padding: version and

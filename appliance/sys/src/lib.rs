@@ -10,12 +10,11 @@
 //! | file | blocks | why |
 //! |---|---|---|
 //! | [`clock_adjust`] | 2 | `adjtimex`, which `rustix` has not, and the zeroed struct it takes |
-//! | [`control_message`] | 3 | its tests, which do to lent memory what the kernel does |
+//! | [`control_message`] | 4 | `recvmsg` with control messages of kernel TLS and `TCP_INQ`, which `rustix` has not; its tests, which do to lent memory what the kernel does |
 //! | [`epoll`] | 1 | `epoll_ctl` with a descriptor's number, of which `rustix` wants the owner |
-//! | [`kernel_tls`] | 5 | `setsockopt`, `getsockopt`, `sendmsg`, `recvmsg` and `ioctl` for kernel TLS, which `rustix` has not |
+//! | [`kernel_tls`] | 4 | `setsockopt`, `getsockopt`, `sendmsg` and `ioctl` for kernel TLS, which `rustix` has not |
 //! | [`packet_socket`] | 2 | `setsockopt` with a filter program and `bind` to a `sockaddr_ll`: `rustix` has neither |
 //! | [`ring`] | 2 | queueing polls and entering the kernel: the `io-uring` crate leaves both promises to its caller |
-//! | [`tcp_inq`] | 1 | `recvmsg` with the control message of `TCP_INQ`, which `rustix` has not |
 //! | [`vmware`] | 1 | the `in` instruction by which VMware's hypervisor is asked |
 //!
 //! # Pointers, watched

@@ -3,15 +3,10 @@
 //! A receive that fills less than it was given has not always emptied the socket: TCP also stops short
 //! where urgent data is, and bytes behind that wait without another word. What is left tells both apart.
 
-#![expect(
-    unsafe_code,
-    reason = "rustix has neither the socket option nor its control message"
-)]
-
 use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd as _};
+use std::os::fd::AsFd;
 
-use crate::control_message::Control;
+use crate::control_message;
 use crate::kernel_tls::set_option;
 
 /// What one call received.
@@ -38,22 +33,8 @@ pub fn enable(socket: impl AsFd) -> io::Result<()> {
 /// # Errors
 /// `EAGAIN` while there is nothing; those of the connection.
 pub fn receive(socket: impl AsFd, pieces: &mut [IoSliceMut<'_>]) -> io::Result<Received> {
-    let mut control = Control::room();
-    let mut message = control.receiving(pieces);
-    // SAFETY: `recvmsg` writes what `message` points to: `pieces`, which borrow their bytes exclusively, and
-    // `control`, of `msg_controllen` bytes. All outlive the call.
-    let received = unsafe {
-        libc::recvmsg(
-            socket.as_fd().as_raw_fd(),
-            &raw mut message,
-            libc::MSG_DONTWAIT,
-        )
-    };
-    let Ok(length) = usize::try_from(received) else {
-        return Err(io::Error::last_os_error());
-    };
-    let said = control.said(message.msg_controllen, libc::IPPROTO_TCP, TCP_INQ);
-    let left = said.map(libc::c_int::from_ne_bytes);
+    let (length, left) = control_message::receive(socket, pieces, libc::IPPROTO_TCP, TCP_INQ)?;
+    let left = left.map(libc::c_int::from_ne_bytes);
     Ok(Received {
         length,
         has_more: left.map(|left| left > 0),

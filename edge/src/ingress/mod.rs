@@ -362,7 +362,7 @@ async fn go_on(
         .with("bytes_up", end.up)
         .with("bytes_down", end.down)
         .with("reason", end.reason);
-    let noted = { &shared.store }.note_in_company(clock::unix_now(), entry);
+    let noted = shared.store.note_in_company(clock::unix_now(), entry);
     if let Err(error) = noted.await {
         error!(
             "the end of session {} is not in the audit log: {error}",

@@ -7,6 +7,7 @@ use super::line::*;
 use crate::engine::{Broken, OneWay as _, Outward as _, Progress};
 use crate::loopback;
 use crate::record::Content;
+use crate::session::reset_on_close;
 
 #[test]
 fn either_side_may_end_first_and_the_other_direction_goes_on() {

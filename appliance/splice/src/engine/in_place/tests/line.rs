@@ -3,7 +3,6 @@
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::fd::AsFd as _;
-use std::time::Duration;
 
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 
@@ -195,11 +194,6 @@ pub(super) fn both_directions() -> ((Sending, Receiving), (Sending, Receiving)) 
             Receiving::new(dialled_too, dialled.inward, dialled.rekey),
         ),
     )
-}
-
-/// Has a socket reset its connection when it is closed.
-pub(super) fn reset_on_close(socket: &TcpStream) {
-    rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO)).unwrap();
 }
 
 /// Writes what a socket takes now, and takes it from the front of `bytes`.
