@@ -1,6 +1,7 @@
 //! One control channel of the hostile edge.
 
 use std::io::{Read as _, Write as _};
+use std::time::Duration;
 
 use appliance::clock;
 use connector_proto::control::{Channel, EdgeEvent, EdgeSide};
@@ -10,6 +11,7 @@ use connector_proto::message::{
 };
 
 use crate::edge::Tls;
+use crate::machine::wait_readable_for;
 
 /// A control channel, driven step by step.
 pub struct Control {
@@ -92,6 +94,14 @@ impl Control {
     /// Waits for a ping; its answer waits to be sent.
     pub fn read_ping(&mut self) {
         self.read_until(|_, id| id == Ping::ID);
+    }
+
+    /// Answers what the connector has said so far: the pings by which it knows that the edge lives.
+    pub fn answer_pings(&mut self) {
+        while wait_readable_for(&self.tls.sock, Duration::ZERO) {
+            self.read_until(|_, _| true);
+        }
+        self.send();
     }
 
     /// Sends what the channel has to say.
